@@ -1,0 +1,164 @@
+import {
+  ChannelCredentials,
+  type ChannelOptions,
+  Client,
+  Metadata,
+  type MethodDefinition,
+  type ServiceError,
+  status as statusCodes,
+} from "@grpc/grpc-js";
+import { detail } from "../message.js";
+import { bearerToken, checkOptions } from "../options.js";
+import type { LoadedModel } from "../registry/registry.js";
+import type { BackendStatus } from "./messages.js";
+import { backendService } from "./service.js";
+
+/**
+ * The calls that the monitor makes to one backend. Each is given a signal that is aborted at its deadline,
+ * and rejects where the call fails: best with a {@link BackendCallError}, but any error will do.
+ */
+export interface BackendClient {
+  /** The backend's `Status`. */
+  status(signal: AbortSignal): Promise<BackendStatus>;
+  /** The backend's `Health`: whether it replied `OK`. */
+  health(signal: AbortSignal): Promise<boolean>;
+  /** The backend's `Free`: it lets go of the model's memory. */
+  free(signal: AbortSignal): Promise<void>;
+  /** Closes the connection; calls that are under way may still end. */
+  close(): void;
+}
+
+/** Makes the client for one model. It is called once a model, and the client is kept. */
+export type BackendClientFactory = (model: LoadedModel) => BackendClient;
+
+export interface GrpcBackendClientOptions {
+  /** Sent with each call as the metadata `authorization: Bearer <token>`. Default: none is sent. */
+  token?: string | undefined;
+  /** For TLS: `credentials.createSsl(…)` of `@grpc/grpc-js`. Default: a connection in plain text. */
+  credentials?: ChannelCredentials | undefined;
+}
+
+/** A call that failed: the name of its gRPC status (`UNIMPLEMENTED`, `UNAVAILABLE`, …) and what was said. */
+export class BackendCallError extends Error {
+  override readonly name = "BackendCallError";
+  readonly code: string;
+
+  constructor(code: string, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+
+  /** Takes whatever a client rejected with; gRPC's own errors have a numeric `code`. */
+  static from(error: unknown): BackendCallError {
+    if (error instanceof BackendCallError) return error;
+    const { code, details, message } = Object(error) as Partial<ServiceError>;
+    const name = code === undefined ? undefined : statusCodes[code];
+    // gRPC leaves the label of an empty note at the end of what went wrong while connecting.
+    const said = String(details || message || error).replace(/\.? Resolution note: *$/, "");
+    return new BackendCallError(name ?? "UNKNOWN", detail(said), { cause: error });
+  }
+}
+
+/**
+ * After a call that found nobody or got no answer in time, the channel is replaced at the next call: gRPC's
+ * own pauses between attempts to connect grow to two minutes, and a connection whose other end vanished
+ * without a word looks sound for longer. This is the shortest time between two channels, so that a backend
+ * that is down costs no more than four attempts a second however often it is asked for.
+ */
+const REDIAL_MS = 250;
+
+const CHANNEL_OPTIONS: ChannelOptions = {
+  // A channel of our own connects anew; from gRPC's pool it would get the connection that just failed.
+  "grpc.use_local_subchannel_pool": 1,
+  // No retries behind our back: they would hide a failure for longer than its deadline.
+  "grpc.enable_retries": 0,
+  // Backends are near; the proxy of the environment is for the way out.
+  "grpc.enable_http_proxy": 0,
+  // Backends publish no service configuration in DNS.
+  "grpc.service_config_disable_resolution": 1,
+};
+
+interface Channel {
+  readonly client: Client;
+  readonly openedAt: number;
+  failed: boolean;
+}
+
+/**
+ * Makes the factory that ships: clients on `@grpc/grpc-js`, one channel a model.
+ *
+ * @throws {TypeError} where an option is not what it takes.
+ */
+export function grpcBackendClient(options: GrpcBackendClientOptions = {}): BackendClientFactory {
+  checkOptions("grpcBackendClient", options, {
+    token: bearerToken,
+    credentials: {
+      takes: "channel credentials of the same @grpc/grpc-js that this package uses",
+      accepts: (value) => value instanceof ChannelCredentials,
+    },
+  });
+  const credentials = options.credentials ?? ChannelCredentials.createInsecure();
+  const metadata = new Metadata();
+  if (options.token !== undefined) metadata.set("authorization", `Bearer ${options.token}`);
+  return (model) => connect(model.address, credentials, metadata);
+}
+
+function connect(address: string, credentials: ChannelCredentials, metadata: Metadata): BackendClient {
+  let channel = openChannel();
+  let closed = false;
+
+  function openChannel(): Channel {
+    const client = new Client(address, credentials, CHANNEL_OPTIONS);
+    return { client, openedAt: performance.now(), failed: false };
+  }
+
+  function currentChannel(): Channel {
+    if (channel.failed && performance.now() - channel.openedAt >= REDIAL_MS) {
+      channel.client.close();
+      channel = openChannel();
+    }
+    return channel;
+  }
+
+  function call<Request extends object, Response>(
+    method: MethodDefinition<Request, Response>,
+    signal: AbortSignal,
+  ): Promise<Response> {
+    return new Promise((resolve, reject) => {
+      if (closed) throw new BackendCallError("CANCELLED", "the connection to the backend was closed");
+      signal.throwIfAborted();
+      const used = currentChannel();
+      const onReply = (error: ServiceError | null, response?: Response) => {
+        signal.removeEventListener("abort", onAbort);
+        used.failed = error !== null && (signal.aborted || error.code === statusCodes.UNAVAILABLE);
+        if (error) reject(BackendCallError.from(error));
+        else resolve(response as Response);
+      };
+      const onAbort = () => underWay.cancel();
+      const underWay = used.client.makeUnaryRequest(
+        method.path,
+        method.requestSerialize,
+        method.responseDeserialize,
+        {} as Request,
+        metadata,
+        onReply,
+      );
+      signal.addEventListener("abort", onAbort, { once: true });
+    });
+  }
+
+  return {
+    status: (signal) => call(backendService.status, signal),
+    health: async (signal) => Buffer.from((await call(backendService.health, signal)).message).equals(OK),
+    free: async (signal) => {
+      const { success, message } = await call(backendService.free, signal);
+      if (!success) throw new BackendCallError("UNKNOWN", `Free did not succeed: ${detail(message)}`);
+    },
+    close: () => {
+      closed = true;
+      channel.client.close();
+    },
+  };
+}
+
+const OK = Buffer.from("OK");
