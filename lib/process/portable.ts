@@ -1,0 +1,119 @@
+/**
+ * Processes by `ps-list` and `pidusage`: macOS, Windows and whatever else has no Linux `/proc`. Both start a
+ * program (`ps`; on Windows a bundled lister and PowerShell) for each reading, so they are loaded when first used.
+ */
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import type { ProcessEntry, ProcessReader, ProcessUsage } from "./reader.js";
+import { withDescendants } from "./tree.js";
+
+/** `ps` tells start times in whole seconds, and rounds them one way or the other. */
+const SAME_START_MS = 2000;
+
+const isWindows = process.platform === "win32";
+
+interface ListedProcess {
+  pid: number;
+  ppid: number;
+  name: string;
+  cmd?: string;
+  startTime?: Date;
+}
+
+async function list(): Promise<ListedProcess[]> {
+  const { default: psList } = await import("ps-list");
+  return psList();
+}
+
+/** Memory and CPU times by pid; processes that ended are left out. */
+async function measure(pids: number[]) {
+  if (pids.length === 0) return new Map<number, Measurement>();
+  const { default: pidusage } = await import("pidusage");
+  try {
+    // On Linux this would otherwise read /proc, which is not there where this module is used.
+    const measured = await pidusage(pids, { usePs: !isWindows });
+    return new Map<number, Measurement>(
+      Object.values(measured)
+        .filter((measurement) => measurement !== undefined)
+        .map((measurement) => [measurement.pid, measurement]),
+    );
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return new Map<number, Measurement>();
+    throw error;
+  }
+}
+
+interface Measurement {
+  pid: number;
+  memory: number;
+  ctime: number;
+  elapsed: number;
+  timestamp: number;
+}
+
+/** Address space in bytes by pid, which neither library tells. Windows has no such figure by a program. */
+async function measureAddressSpace(pids: number[]): Promise<Map<number, number>> {
+  if (isWindows || pids.length === 0) return new Map();
+  try {
+    const { stdout } = await promisify(execFile)("ps", ["-o", "pid=,vsz=", "-p", pids.join(",")]);
+    const rows = stdout.trim().split("\n");
+    return new Map(
+      rows.map((row) => {
+        const [pid, kilobytes] = row.trim().split(/\s+/);
+        return [Number(pid), Number(kilobytes) * 1024];
+      }),
+    );
+  } catch {
+    return new Map();
+  }
+}
+
+async function readTable(): Promise<ProcessEntry[]> {
+  const listed = await list();
+  // ps-list has no start times on Windows; pidusage knows a process' age.
+  const measured = isWindows ? await measure(listed.map(({ pid }) => pid)) : new Map<number, Measurement>();
+  return listed.flatMap(({ pid, ppid, name, startTime }) => {
+    const measurement = measured.get(pid);
+    const start = startTime?.getTime() ?? (measurement && measurement.timestamp - measurement.elapsed);
+    // A zombie is shown as "<defunct>" by Linux' ps and as "(name)" by BSD's.
+    const isZombie = name.endsWith("<defunct>") || /^\(.*\)$/.test(name);
+    return start === undefined || isZombie ? [] : [{ pid, ppid, startTime: start, command: name }];
+  });
+}
+
+export const portable: ProcessReader = {
+  find: async (pid) => (await readTable()).find((process) => process.pid === pid),
+  tree: async (pid) => withDescendants(portable, await readTable(), (process) => process.pid === pid),
+  table: readTable,
+  sameStart: (a, b) => Math.abs(a - b) <= SAME_START_MS,
+
+  async usage(processes) {
+    const pids = processes.map(({ pid }) => pid);
+    const [measured, addressSpace] = await Promise.all([measure(pids), measureAddressSpace(pids)]);
+    return processes.flatMap(({ pid, startTime }): ProcessUsage[] => {
+      const reading = measured.get(pid);
+      if (!reading || !portable.sameStart(reading.timestamp - reading.elapsed, startTime)) return [];
+      return [
+        {
+          pid,
+          startTime,
+          ageMs: reading.elapsed,
+          cpuMs: reading.ctime,
+          // ps has no such column; the time of ended children is not counted here.
+          reapedCpuMs: 0,
+          rss: reading.memory,
+          vms: addressSpace.get(pid) ?? null,
+          breakdown: { rss: reading.memory },
+        },
+      ];
+    });
+  },
+
+  async withArgument(accepts) {
+    const listed = await list();
+    const fitting = new Set(
+      listed.filter(({ cmd = "" }) => cmd.split(/\s+/).some(accepts)).map(({ pid }) => pid),
+    );
+    return (await readTable()).filter(({ pid }) => fitting.has(pid));
+  },
+};

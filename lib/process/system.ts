@@ -1,0 +1,27 @@
+import { existsSync } from "node:fs";
+import { portable } from "./portable.js";
+import { procfs } from "./procfs.js";
+import type { ProcessEntry, ProcessReader } from "./reader.js";
+import { isSameProcess } from "./tree.js";
+
+/**
+ * The reader for this machine: `/proc` where it is Linux', `ps-list` and `pidusage` everywhere else. It is chosen
+ * once, so that start times stay comparable. (Where `/proc` is there but hides a process, `ps` does not see it
+ * either: it reads `/proc` itself.)
+ */
+export const systemReader: ProcessReader =
+  process.platform === "linux" && existsSync("/proc/self/stat") ? procfs : portable;
+
+/**
+ * The start time of a process, or `undefined` where there is no process of this id. Together they identify it
+ * for as long as the machine runs. Clock ticks since boot on Linux, milliseconds since 1970 elsewhere.
+ */
+export async function processStartTime(pid: number): Promise<number | undefined> {
+  return (await systemReader.find(pid))?.startTime;
+}
+
+/** Whether this very process is still there. */
+export async function isRunning(process: ProcessEntry): Promise<boolean> {
+  const found = await systemReader.find(process.pid);
+  return found !== undefined && isSameProcess(systemReader, found, process);
+}
