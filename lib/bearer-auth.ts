@@ -1,0 +1,43 @@
+import { createHash, timingSafeEqual } from "node:crypto";
+import type { RequestHandler } from "express";
+import { bearerToken } from "./options.js";
+import { sendError } from "./response.js";
+
+/**
+ * A guard for `authorize`: lets a request pass that has one of these tokens, as `Authorization: Bearer <token>`;
+ * answers `401` to any other.
+ *
+ * ```ts
+ * createBackendMonitorRouter({ registry, authorize: bearerAuth(["s3cret"]) });
+ * ```
+ *
+ * @throws {TypeError} where there is no token, or one that no header could carry. It does not show the token.
+ */
+export function bearerAuth(tokens: readonly string[]): RequestHandler {
+  if (!Array.isArray(tokens) || tokens.length === 0) {
+    throw new TypeError(
+      `bearerAuth takes an array of at least one token, got ${Array.isArray(tokens) ? "an empty one" : `a ${typeof tokens}`}`,
+    );
+  }
+  const expected = tokens.map((token: string, index) => {
+    if (!bearerToken.accepts(token)) {
+      throw new TypeError(`bearerAuth: token ${index} is not ${bearerToken.takes}, but a ${typeof token}`);
+    }
+    return digest(token);
+  });
+
+  return function bearerAuthGuard(req, res, next) {
+    const token = /^Bearer +([\x21-\x7e]+) *$/i.exec(req.headers.authorization ?? "")?.[1] ?? "";
+    // Digests have one length, and all of them are compared: the time that takes tells nothing of a near miss.
+    const given = digest(token);
+    const isKnown = expected.map((known) => timingSafeEqual(known, given)).includes(true);
+    if (isKnown) return next();
+
+    res.setHeader("WWW-Authenticate", "Bearer");
+    sendError(res, 401, "invalid_request_error", 'a token is needed: send "Authorization: Bearer TOKEN"');
+  };
+}
+
+function digest(token: string): Buffer {
+  return createHash("sha256").update(token).digest();
+}

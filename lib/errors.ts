@@ -1,0 +1,60 @@
+/** The `type` member of an error answer. */
+export type ErrorType =
+  | "invalid_request_error"
+  | "model_not_loaded"
+  | "model_busy"
+  | "backend_error"
+  | "internal_error";
+
+/**
+ * An error that has an answer of its own: what `BackendMonitor` throws, and what the router turns into JSON.
+ * Its message is written for whoever made the request; `cause` is for the host's log alone.
+ */
+export class MonitorError extends Error {
+  /** The HTTP status of the answer. */
+  readonly status: number;
+  /** The `type` member of the answer. */
+  readonly type: ErrorType;
+
+  constructor(status: number, type: ErrorType, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = new.target.name;
+    this.status = status;
+    this.type = type;
+  }
+}
+
+/** The request itself is wrong; nothing was looked up, called or stopped. */
+export class InvalidRequestError extends MonitorError {
+  constructor(message: string, status: 400 | 405 | 413 | 415 = 400, options?: ErrorOptions) {
+    super(status, "invalid_request_error", message, options);
+  }
+}
+
+/** The registry does not know the model. */
+export class ModelNotLoadedError extends MonitorError {
+  constructor(message: string) {
+    super(500, "model_not_loaded", message);
+  }
+}
+
+/** The model was still busy when the drain time was over; nothing was stopped. */
+export class ModelBusyError extends MonitorError {
+  constructor(message: string) {
+    super(500, "model_busy", message);
+  }
+}
+
+/** The backend can be neither asked nor sampled, or its process could not be stopped. */
+export class BackendError extends MonitorError {
+  constructor(message: string, options?: ErrorOptions) {
+    super(500, "backend_error", message, options);
+  }
+}
+
+/** The registry itself failed, or something unforeseen happened. `cause` has the original error. */
+export class InternalError extends MonitorError {
+  constructor(message: string, options?: ErrorOptions) {
+    super(500, "internal_error", message, options);
+  }
+}

@@ -1,0 +1,23 @@
+export {
+  BackendCallError,
+  type BackendClient,
+  type BackendClientFactory,
+  type GrpcBackendClientOptions,
+  grpcBackendClient,
+} from "./backend/client.js";
+export { BackendState, type BackendStatus, type MemoryUsage } from "./backend/messages.js";
+export { bearerAuth } from "./bearer-auth.js";
+export {
+  BackendError,
+  type ErrorType,
+  InternalError,
+  InvalidRequestError,
+  ModelBusyError,
+  ModelNotLoadedError,
+  MonitorError,
+} from "./errors.js";
+export { BackendMonitor, type BackendMonitorOptions, type ShutdownOptions } from "./monitor.js";
+export { InMemoryModelRegistry, type Registration } from "./registry/memory.js";
+export type { LoadedModel, ModelRegistry, RegistryShutdownOptions } from "./registry/registry.js";
+export type { ErrorAnswer, MonitorAnswer } from "./response.js";
+export { type BackendMonitorRouterOptions, createBackendMonitorRouter, type Logger } from "./router.js";

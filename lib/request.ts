@@ -1,0 +1,97 @@
+import { Ajv, type ErrorObject } from "ajv";
+import { InvalidRequestError } from "./errors.js";
+import { describe } from "./message.js";
+
+/** What a request names: the model, and for a shutdown whether to do without waiting for it. */
+export interface ModelRequest {
+  model: string;
+  force: boolean;
+}
+
+/** Characters are counted as a person counts them: a letter outside of the basic plane is one. */
+const MODEL_NAME = { type: "string", minLength: 1, maxLength: 512, pattern: "^\\P{Cc}*$" } as const;
+
+const ajv = new Ajv({ coerceTypes: false, ownProperties: true, verbose: true });
+
+const isMonitorRequest = ajv.compile<{ model: string }>({
+  type: "object",
+  required: ["model"],
+  properties: { model: MODEL_NAME },
+});
+
+const isShutdownRequest = ajv.compile<{ model: string; force?: boolean }>({
+  type: "object",
+  required: ["model"],
+  properties: { model: MODEL_NAME, force: { type: "boolean" } },
+});
+
+/**
+ * Reads the query of a monitor request; `undefined` where it does not have `model`.
+ *
+ * Express' own `req.query` is not used: what it holds depends on the host's setting `query parser`, which turns
+ * `?model[a]=b` into an object, or all queries into nothing.
+ *
+ * @throws {InvalidRequestError} where the name is not valid, or given twice.
+ */
+export function parseMonitorQuery(url: string): ModelRequest | undefined {
+  const query = url.includes("?") ? url.slice(url.indexOf("?") + 1) : "";
+  const given = query.split("&").filter((pair) => new URLSearchParams(pair).has("model"));
+  const [pair, second] = given;
+  if (pair === undefined) return undefined;
+  if (second !== undefined) {
+    throw new InvalidRequestError(`the query has "model" ${given.length} times; send it once`);
+  }
+  if (!isUtf8(pair)) {
+    throw new InvalidRequestError(
+      "the model's name in the query is not valid UTF-8; percent-encode it as UTF-8",
+    );
+  }
+  return parseMonitorBody({ model: new URLSearchParams(pair).get("model") });
+}
+
+/** @throws {InvalidRequestError} where the body does not name a model as it should. */
+export function parseMonitorBody(body: unknown): ModelRequest {
+  if (!isMonitorRequest(body)) throw new InvalidRequestError(explain(isMonitorRequest.errors, MONITOR_HINT));
+  return { model: body.model, force: false };
+}
+
+/** @throws {InvalidRequestError} where the body does not name a model as it should, or `force` is no boolean. */
+export function parseShutdownBody(body: unknown): ModelRequest {
+  if (!isShutdownRequest(body))
+    throw new InvalidRequestError(explain(isShutdownRequest.errors, SHUTDOWN_HINT));
+  return { model: body.model, force: body.force ?? false };
+}
+
+const MONITOR_HINT = 'send ?model=NAME, or {"model": "NAME"} as application/json';
+const SHUTDOWN_HINT = 'send {"model": "NAME"} as application/json';
+
+/** What is wrong, what was got, and what to send instead. */
+function explain(errors: ErrorObject[] | null | undefined, hint: string): string {
+  const error = errors?.[0];
+  const member = error?.instancePath.slice(1);
+  const got = describe(error?.data);
+  switch (error?.keyword) {
+    case "required":
+      return `the model is missing; ${hint}`;
+    case "type":
+      return member
+        ? `"${member}" must be a ${error.params.type}, got ${got}`
+        : `got no model but ${got}; ${hint}`;
+    case "minLength":
+      return `the model's name is empty; ${hint}`;
+    case "maxLength":
+      return `the model's name is longer than ${MODEL_NAME.maxLength} characters`;
+    default:
+      return `the model's name has control characters, got ${got}`;
+  }
+}
+
+function isUtf8(encoded: string): boolean {
+  try {
+    // A "%" that starts no escape stands for itself, as URLSearchParams has it.
+    decodeURIComponent(encoded.replace(/%(?![0-9a-fA-F]{2})/g, "%25"));
+    return true;
+  } catch {
+    return false;
+  }
+}

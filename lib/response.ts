@@ -1,0 +1,59 @@
+import type { Response } from "express";
+import type { ErrorType } from "./errors.js";
+
+/** The answer of the monitor for one model: the cases A, B and C of README's table. */
+export interface MonitorAnswer {
+  /** `0` uninitialized, `1` busy, `2` ready, `-1` error or unknown; a backend may report others. */
+  state: number;
+  memory: {
+    /** Bytes; `null` where neither the backend nor the operating system tells. */
+    total: bigint | null;
+    /** The parts of it, in bytes. */
+    breakdown: Record<string, bigint>;
+  };
+  /** From the operating system, where the backend reports no memory. Bytes, summed over the process tree. */
+  memory_info?: { rss: number | null; vms: number | null };
+  /** `100 × rss ÷ the machine's physical memory`. */
+  memory_percent?: number | null;
+  /** 100 is one core fully used, summed over the process tree. */
+  cpu_percent?: number | null;
+  /** Why the backend's `Status` call failed, where it did. */
+  status_error?: { code: string; message: string };
+}
+
+/** The body of every answer that is not a success. */
+export interface ErrorAnswer {
+  error: { code: number; message: string; type: ErrorType };
+}
+
+/**
+ * JSON in which a `bigint` is a number, with all of its digits. `JSON.stringify` refuses it, and turning it into a
+ * `number` first would round what is over 2⁵³.
+ */
+export function toJson(value: unknown): string {
+  if (typeof value === "bigint") return value.toString();
+  if (Array.isArray(value)) return `[${value.map(toJson).join(",")}]`;
+  if (typeof value !== "object" || value === null) return JSON.stringify(value) ?? "null";
+  const members = Object.entries(value).filter(([, member]) => member !== undefined);
+  return `{${members.map(([key, member]) => `${JSON.stringify(key)}:${toJson(member)}`).join(",")}}`;
+}
+
+/**
+ * Ends a response with JSON. Not with `res.json()`: an `ETag` and a `304` have no place in an answer that is
+ * never to be stored.
+ */
+export function sendJson(res: Response, status: number, body: object): void {
+  if (res.headersSent) return;
+  const json = toJson(body);
+  res.statusCode = status;
+  res.setHeader("Content-Type", "application/json; charset=utf-8");
+  res.setHeader("Cache-Control", "no-store");
+  res.setHeader("Content-Length", Buffer.byteLength(json));
+  res.end(json);
+}
+
+/** Ends a response with an error. */
+export function sendError(res: Response, status: number, type: ErrorType, message: string): void {
+  const answer: ErrorAnswer = { error: { code: status, message, type } };
+  sendJson(res, status, answer);
+}

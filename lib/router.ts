@@ -1,0 +1,116 @@
+import { inspect } from "node:util";
+import express, {
+  type NextFunction,
+  type Request,
+  type RequestHandler,
+  type Response,
+  type Router,
+} from "express";
+import { readJsonBody } from "./body.js";
+import { InternalError, InvalidRequestError, MonitorError } from "./errors.js";
+import { BackendMonitor, type BackendMonitorOptions, monitorOptionChecks } from "./monitor.js";
+import { checkOptions, objectWith } from "./options.js";
+import { parseMonitorBody, parseMonitorQuery, parseShutdownBody } from "./request.js";
+import { sendError, sendJson } from "./response.js";
+
+/** Where the router tells what went wrong: `console`, or any logger with such a method. */
+export interface Logger {
+  error(message: string): unknown;
+}
+
+export interface BackendMonitorRouterOptions extends BackendMonitorOptions {
+  /**
+   * One or more Express handlers that run before the four routes, and before no others: who may call.
+   * Default: everybody may.
+   */
+  authorize?: RequestHandler | readonly RequestHandler[] | undefined;
+  /** Is told of each `backend_error` and `internal_error`, with its cause and stack. Default: nobody is. */
+  logger?: Logger | undefined;
+}
+
+/**
+ * Makes the router with the four endpoints. Mount it where the rest of the app stands.
+ *
+ * ```ts
+ * const registry = new InMemoryModelRegistry();
+ * registry.register({ name: "my-model", address: "127.0.0.1:50051", pid: 4711 });
+ * app.use(createBackendMonitorRouter({ registry, authorize: bearerAuth(["s3cret"]) }));
+ * ```
+ *
+ * @throws {TypeError} naming the option that is not what it takes.
+ */
+export function createBackendMonitorRouter(options: BackendMonitorRouterOptions): Router {
+  checkOptions("createBackendMonitorRouter", options, {
+    ...monitorOptionChecks,
+    authorize: {
+      takes: "an Express handler, or an array of them",
+      accepts: (value) => [value].flat().every((handler) => typeof handler === "function"),
+    },
+    logger: objectWith("error"),
+  });
+  const { authorize = [], logger, ...monitorOptions } = options;
+  const monitor = new BackendMonitor(monitorOptions);
+  const guards = [leaveOptionsToHost, ...[authorize].flat().map(passErrorsOn)];
+
+  // Just these paths: "/Backend/Monitor" and "/backend/monitor/" are the host's.
+  const router = express.Router({ caseSensitive: true, strict: true });
+
+  router.all(["/backend/monitor", "/v1/backend/monitor"], ...guards, function backendMonitor(req, res) {
+    return answer(req, res, ["GET", "HEAD"], async () => {
+      const { model } = parseMonitorQuery(req.url) ?? parseMonitorBody(await readJsonBody(req, res));
+      return monitor.status(model);
+    });
+  });
+
+  router.all(["/backend/shutdown", "/v1/backend/shutdown"], ...guards, function backendShutdown(req, res) {
+    return answer(req, res, ["POST"], async () => {
+      const { model, force } = parseShutdownBody(await readJsonBody(req, res));
+      await monitor.shutdown(model, { force });
+      return { message: "model stopped" };
+    });
+  });
+
+  return router;
+
+  /** Answers with what `handle` returns or throws; the host's error handler never sees it. */
+  async function answer(req: Request, res: Response, methods: string[], handle: () => Promise<object>) {
+    try {
+      if (!methods.includes(req.method)) {
+        res.setHeader("Allow", methods.join(", "));
+        throw new InvalidRequestError(`${req.method} is not for this path; send ${methods[0]}`, 405);
+      }
+      sendJson(res, 200, await handle());
+    } catch (error) {
+      const failure =
+        error instanceof MonitorError
+          ? error
+          : new InternalError("something unforeseen happened; see the server's log", { cause: error });
+      sendError(res, failure.status, failure.type, failure.message);
+      if (failure.type === "backend_error" || failure.type === "internal_error") log(failure);
+    }
+  }
+
+  function log(failure: MonitorError) {
+    try {
+      logger?.error(`express-backend-monitor: ${inspect(failure)}`);
+    } catch {
+      // The request has its answer; a logger that throws is not to bring the server down.
+    }
+  }
+}
+
+/** CORS is the host's business, and without this Express would answer by itself. */
+function leaveOptionsToHost(req: Request, _res: Response, next: NextFunction) {
+  next(req.method === "OPTIONS" ? "route" : undefined);
+}
+
+/** What Express 5 does for every handler, and Express 4 for none: a promise that rejects is an error, not a crash. */
+function passErrorsOn(handler: RequestHandler): RequestHandler {
+  return async (req, res, next) => {
+    try {
+      await handler(req, res, next);
+    } catch (error) {
+      next(error);
+    }
+  };
+}
