@@ -72,11 +72,11 @@ async function readTable(): Promise<ProcessEntry[]> {
   const listed = await list();
   // ps-list has no start times on Windows; pidusage knows a process' age.
   const measured = isWindows ? await measure(listed.map(({ pid }) => pid)) : new Map<number, Measurement>();
-  return listed.flatMap(({ pid, ppid, name, startTime }) => {
+  return listed.flatMap(({ pid, ppid, name, cmd = "", startTime }) => {
     const measurement = measured.get(pid);
     const start = startTime?.getTime() ?? (measurement && measurement.timestamp - measurement.elapsed);
-    // A zombie is shown as "<defunct>" by Linux' ps and as "(name)" by BSD's.
-    const isZombie = name.endsWith("<defunct>") || /^\(.*\)$/.test(name);
+    // The command line of a zombie is "[name] <defunct>" in Linux' ps, and "(name)" in BSD's.
+    const isZombie = /^\[.*\] <defunct>$|^\(.*\)$/.test(cmd);
     return start === undefined || isZombie ? [] : [{ pid, ppid, startTime: start, command: name }];
   });
 }

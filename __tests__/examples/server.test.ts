@@ -1,0 +1,175 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type Answer, json, type RequestOptions, send } from "../support/http.js";
+import { isLinux, isRunning, kernelBytes, kernelChildren } from "../support/processes.js";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+
+/** The example as `npm start` runs it, on a free port. */
+async function startExample() {
+  const server = spawn(process.execPath, ["build/examples/server.js"], {
+    cwd: root,
+    env: { ...process.env, PORT: "0" },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const lines: string[] = [];
+  for await (const line of createInterface({ input: server.stdout })) {
+    lines.push(line);
+    if (line.startsWith("Ctrl-C")) break;
+  }
+  // What backends print later is not of interest, but the pipe must not fill up.
+  server.stdout.resume();
+  return { server, lines, curls: lines.filter((line) => line.trim().startsWith("curl ")) };
+}
+
+/** Does what a curl line says. curl itself may not be installed. */
+function curl(line: string): Promise<Answer> {
+  const words = [...line.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map(([, a, b, c]) => a ?? b ?? c ?? "");
+  const options: RequestOptions = {};
+  let url = "";
+  for (let word = words.shift(); word !== undefined; word = words.shift()) {
+    if (word === "-X") options.method = words.shift() ?? "";
+    else if (word === "-d") options.body = words.shift() ?? "";
+    else if (word === "-H") {
+      const [name = "", value = ""] = (words.shift() ?? "").split(": ");
+      options.headers = { ...options.headers, [name]: value };
+    } else if (word !== "curl") url = word;
+  }
+  if (options.body !== undefined) options.method ??= "POST";
+  return send(url, options);
+}
+
+/** A process and all that descends from it, by the kernel. */
+function family(pid: number): number[] {
+  return [pid, ...kernelChildren(pid).flatMap(family)];
+}
+
+describe.skipIf(!isLinux)("the example", () => {
+  let server: ChildProcess;
+  let curls: string[];
+  let url: string;
+  /** The process id that it printed for each model. */
+  const pids = new Map<string, number>();
+
+  beforeAll(async () => {
+    const started = await startExample();
+    ({ server, curls } = started);
+    url = started.lines.map((line) => /http:\/\/[\d.:]+/.exec(line)?.[0]).find(Boolean) ?? "";
+    for (const line of started.lines) {
+      const [, name = "", pid] = /^ {2}(\w+) +process (\d+), gRPC on/.exec(line) ?? [];
+      if (pid) pids.set(name, Number(pid));
+    }
+  });
+
+  afterAll(async () => {
+    if (server.exitCode === null) {
+      server.kill("SIGTERM");
+      await once(server, "exit");
+    }
+  });
+
+  it("runs three backends as processes of their own", () => {
+    expect([...pids.keys()]).toEqual(["chat", "plain", "stuck"]);
+    expect(kernelChildren(server.pid ?? 0).sort()).toEqual([...pids.values()].sort());
+    expect(family(pids.get("plain") ?? 0)).toHaveLength(2);
+  });
+
+  it("reports what chat says that it holds, and that it grows with use", async () => {
+    const before = (await send(`${url}/backend/monitor?model=chat`)).json;
+    expect(before).toMatchObject({
+      state: 2,
+      memory: { breakdown: { weights: 64 * 1024 ** 2, kv_cache: 0 } },
+    });
+    const predicting = send(`${url}/predict`, json({ model: "chat", prompt: "Sing!", tokens: 20 }));
+    await expect.poll(async () => (await send(`${url}/backend/monitor?model=chat`)).json.state).toBe(1);
+    expect((await predicting).json.text).toMatch(/^la la/);
+    const { state, memory } = (await send(`${url}/backend/monitor?model=chat`)).json;
+    expect(state).toBe(2);
+    expect(memory.breakdown.kv_cache).toBe(20 * 1024 ** 2);
+    expect(memory.total).toBeGreaterThan(before.memory.total);
+    // It is truthful: the kernel says the same.
+    const rss = kernelBytes(pids.get("chat") ?? 0, "VmRSS");
+    expect(Math.abs(memory.total - rss)).toBeLessThan(0.05 * rss);
+  });
+
+  it("reports what the system knows of plain, which has no Status and is a child of its script", async () => {
+    const { json: answer } = await send(`${url}/backend/monitor?model=plain`);
+    expect(answer).toMatchObject({ state: 2, status_error: { code: "UNIMPLEMENTED" } });
+    const kernel = family(pids.get("plain") ?? 0).reduce((sum, pid) => sum + kernelBytes(pid, "VmRSS"), 0);
+    expect(Math.abs(answer.memory_info.rss - kernel)).toBeLessThan(0.05 * kernel);
+  });
+
+  it("reports what the system knows of stuck, in time", async () => {
+    const since = performance.now();
+    const { json: answer } = await send(`${url}/backend/monitor?model=stuck`);
+    expect(performance.now() - since).toBeLessThan(2500);
+    expect(answer).toMatchObject({ state: -1, status_error: { code: "DEADLINE_EXCEEDED" } });
+    expect(answer.memory_info.rss).toBeGreaterThan(0);
+  });
+
+  it("answers every curl line that it prints, the last ones by stopping the models", {
+    timeout: 60_000,
+  }, async () => {
+    const everything = [...pids.values()].flatMap(family);
+    expect(everything).toHaveLength(4);
+    const statuses: string[] = [];
+    for (const line of curls) {
+      const { status, json: answer } = await curl(line);
+      statuses.push(
+        `${status} ${answer.error?.type ?? answer.message ?? (answer.text ? "text" : answer.state)}`,
+      );
+    }
+    expect(statuses).toEqual([
+      "200 2",
+      "200 2",
+      "200 -1",
+      "200 2",
+      "200 text",
+      "200 2",
+      "400 invalid_request_error",
+      "500 model_not_loaded",
+      "200 model stopped",
+      "200 model stopped",
+      "200 model stopped",
+    ]);
+    expect(everything.filter(isRunning)).toEqual([]);
+    expect((await send(`${url}/backend/monitor?model=chat`)).json.error.type).toBe("model_not_loaded");
+  });
+
+  it.each(["SIGINT", "SIGTERM"] as const)("leaves no process behind on %s", async (signal) => {
+    const { server: another } = await startExample();
+    const everything = family(another.pid ?? 0);
+    expect(everything).toHaveLength(5);
+    another.kill(signal);
+    expect(await once(another, "exit")).toEqual([0, null]);
+    expect(everything.filter(isRunning)).toEqual([]);
+  });
+
+  it("says so where its port is taken, and leaves nothing behind", async () => {
+    const port = new URL(url).port;
+    const second = spawn(process.execPath, ["build/examples/server.js"], {
+      cwd: root,
+      env: { ...process.env, PORT: port },
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+    const exited = once(second, "exit");
+    const said = (await second.stderr.toArray()).join("");
+    expect(await exited).toEqual([1, null]);
+    expect(said).toContain(`can't listen on port ${port} (EADDRINUSE); try another one: PORT=8081 npm start`);
+  });
+
+  it("stops a stuck backend that is asked nicely, too", { timeout: 30_000 }, async () => {
+    const { server: another, lines } = await startExample();
+    const address = lines.map((line) => /http:\/\/[\d.:]+/.exec(line)?.[0]).find(Boolean);
+    const stuck = Number(/stuck +process (\d+)/.exec(lines.join("\n"))?.[1]);
+    expect(await send(`${address}/backend/shutdown`, json({ model: "stuck" }))).toMatchObject({
+      status: 200,
+    });
+    expect(isRunning(stuck)).toBe(false);
+    another.kill("SIGINT");
+    await once(another, "exit");
+  });
+});

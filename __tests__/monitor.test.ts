@@ -1,0 +1,533 @@
+import { once } from "node:events";
+import { totalmem } from "node:os";
+import { setTimeout as delay } from "node:timers/promises";
+import { status } from "@grpc/grpc-js";
+import { describe, expect, it, onTestFinished } from "vitest";
+import {
+  BackendError,
+  BackendMonitor,
+  type BackendMonitorOptions,
+  grpcBackendClient,
+  InMemoryModelRegistry,
+  InternalError,
+  type LoadedModel,
+  ModelBusyError,
+  ModelNotLoadedError,
+  type ModelRegistry,
+  type RegistryShutdownOptions,
+} from "../lib/index.js";
+import {
+  type BackendCalls,
+  fails,
+  frees,
+  hasMemory,
+  isOk,
+  neverReplies,
+  replies,
+  serveBackend,
+  serveBytes,
+} from "./support/grpc.js";
+import {
+  canChoosePid,
+  freePort,
+  freeze,
+  hasEnded,
+  isLinux,
+  isRunning,
+  kernelBytes,
+  startScript,
+  startWithPid,
+} from "./support/processes.js";
+
+/** A monitor of one model "m", whose backend answers these calls. */
+async function monitorOf(calls: BackendCalls, pid?: number, options: Partial<BackendMonitorOptions> = {}) {
+  const backend = await serveBackend(calls);
+  const registry = new InMemoryModelRegistry();
+  registry.register({ name: "m", address: backend.address, pid });
+  const monitor = new BackendMonitor({ registry, ...options });
+  onTestFinished(() => monitor.close());
+  return { monitor, registry, backend };
+}
+
+const busy = replies({ state: 1 });
+
+describe("status", () => {
+  it("A: is what the backend reports", async () => {
+    const { monitor } = await monitorOf({ Status: hasMemory });
+    expect(await monitor.status("m")).toEqual({
+      state: 2,
+      memory: { total: 300n, breakdown: { weights: 200n, kv_cache: 100n } },
+    });
+  });
+
+  it("A: takes a total of 0 with a breakdown, and a breakdown of nothing with a total, for a report", async () => {
+    const parts = await monitorOf({
+      Status: replies({ state: 0, memory: { total: 0, breakdown: { a: 0 } } }),
+    });
+    expect(await parts.monitor.status("m")).toEqual({
+      state: 0,
+      memory: { total: 0n, breakdown: { a: 0n } },
+    });
+    const total = await monitorOf({ Status: replies({ state: -1, memory: { total: 7 } }) });
+    expect(await total.monitor.status("m")).toEqual({ state: -1, memory: { total: 7n, breakdown: {} } });
+  });
+
+  describe.skipIf(!isLinux)("of a process", () => {
+    it.each([
+      ["no memory", { state: 1 }],
+      ["memory of nothing", { state: 1, memory: { total: 0, breakdown: {} } }],
+    ])("B: is the backend's state with the system's figures, where it reports %s", async (_what, reply) => {
+      const { pid } = await startScript("stubborn.mjs");
+      await freeze(pid);
+      const { monitor } = await monitorOf({ Status: replies(reply) }, pid);
+      const answer = await monitor.status("m");
+      const rss = kernelBytes(pid, "VmRSS");
+      expect(answer).toEqual({
+        state: 1,
+        memory: {
+          total: BigInt(rss),
+          breakdown: {
+            anonymous: BigInt(kernelBytes(pid, "RssAnon")),
+            file: BigInt(kernelBytes(pid, "RssFile")),
+            shared: BigInt(kernelBytes(pid, "RssShmem")),
+          },
+        },
+        memory_info: { rss, vms: kernelBytes(pid, "VmSize") },
+        memory_percent: (100 * rss) / totalmem(),
+        cpu_percent: expect.any(Number),
+      });
+    });
+
+    it("C: is the system's figures, and ready where the backend has no Status but is healthy", async () => {
+      const { pid, words } = await startScript("family.mjs");
+      const { monitor } = await monitorOf({ Health: isOk }, pid);
+      const answer = await monitor.status("m");
+      expect(answer).toMatchObject({
+        state: 2,
+        status_error: { code: "UNIMPLEMENTED", message: "Method not implemented!" },
+      });
+      const kernel = words.reduce((sum, word) => sum + kernelBytes(Number(word), "VmRSS"), 0);
+      const { total, breakdown } = answer.memory;
+      expect(Math.abs(Number(total) - kernel)).toBeLessThan(0.05 * kernel);
+      expect(Object.values(breakdown).reduce((sum, part) => sum + part)).toBe(total);
+      expect(answer.memory_info?.rss).toBe(Number(total));
+    });
+
+    it.each([
+      ["is not healthy", { Health: replies({ message: Buffer.from("loading") }) }, "UNIMPLEMENTED"],
+      ["has no Health either", {}, "UNIMPLEMENTED"],
+      ["fails in another way", { Status: fails(status.INTERNAL, "boom"), Health: isOk }, "INTERNAL"],
+      [
+        "sends what does not decode",
+        { Status: fails(status.DATA_LOSS, "garbled"), Health: isOk },
+        "DATA_LOSS",
+      ],
+    ])("C: has state -1 where the backend %s", async (_what, calls, code) => {
+      const { pid } = await startScript("stubborn.mjs");
+      const { monitor } = await monitorOf(calls as BackendCalls, pid);
+      expect(await monitor.status("m")).toMatchObject({ state: -1, status_error: { code } });
+    });
+
+    it("C: holds for an answer that does not decode", async () => {
+      const { pid } = await startScript("stubborn.mjs");
+      const { monitor, registry } = await monitorOf({});
+      for (const garbage of [[0xff], [0x08], [0x12, 0x05, 0x08], [0x0e]]) {
+        const { address } = await serveBytes(Uint8Array.from(garbage));
+        registry.register({ name: "m", address, pid });
+        expect(await monitor.status("m")).toMatchObject({ state: -1, status_error: { code: "INTERNAL" } });
+      }
+    });
+
+    it("C: is answered within the deadline where the backend never answers", async () => {
+      const { pid } = await startScript("stubborn.mjs");
+      for (const calls of [{ Status: neverReplies }, { Health: neverReplies }]) {
+        const { monitor } = await monitorOf(calls, pid, { statusTimeoutMs: 300 });
+        const since = performance.now();
+        const answer = await monitor.status("m");
+        expect(performance.now() - since).toBeLessThan(1500);
+        const code = calls.Status ? "DEADLINE_EXCEEDED" : "UNIMPLEMENTED";
+        expect(answer).toMatchObject({ state: -1, status_error: { code } });
+      }
+    });
+
+    it("C: holds for a backend that is not there, while its process is", async () => {
+      const { pid } = await startScript("stubborn.mjs");
+      const { monitor, backend } = await monitorOf({}, pid);
+      backend.stop();
+      const { status_error: error } = await monitor.status("m");
+      expect(error).toEqual({
+        code: "UNAVAILABLE",
+        message: expect.stringMatching(/ECONNREFUSED 127\.0\.0\.1:\d+$/),
+      });
+    });
+
+    it("C: holds where the host's own client throws, or can't be made", async () => {
+      const { pid } = await startScript("stubborn.mjs");
+      const broken = () => {
+        throw Object.assign(new Error("not today"), { code: 16 });
+      };
+      const { monitor } = await monitorOf({}, pid, { createClient: broken });
+      expect(await monitor.status("m")).toMatchObject({
+        state: -1,
+        status_error: { code: "UNAUTHENTICATED", message: "not today" },
+      });
+    });
+
+    it("measures CPU since the model's previous sample", async () => {
+      const { pid } = await startScript("burn.mjs");
+      const idle = await startScript("stubborn.mjs");
+      const { monitor, registry } = await monitorOf({ Health: isOk }, pid);
+      await monitor.status("m");
+      await delay(500);
+      expect((await monitor.status("m")).cpu_percent).toBeGreaterThan(20);
+      process.kill(pid, "SIGSTOP");
+      await monitor.status("m");
+      await delay(500);
+      expect((await monitor.status("m")).cpu_percent).toBeLessThan(5);
+      // Another process under the same name starts from its own beginning.
+      registry.register({ name: "m", address: "127.0.0.1:1", pid: idle.pid });
+      expect((await monitor.status("m")).cpu_percent).toBeGreaterThan(0);
+    });
+
+    it.skipIf(!canChoosePid)(
+      "D: does not take a stranger that got the process' id for the model",
+      async () => {
+        const { pid, process: child } = await startScript("stubborn.mjs");
+        const { monitor, registry } = await monitorOf({ Health: isOk }, pid);
+        await registry.get("m");
+        child.kill("SIGKILL");
+        await once(child, "exit");
+        await startWithPid(pid);
+        await expect(monitor.status("m")).rejects.toThrow(
+          `process ${pid} has ended; its id now belongs to another process`,
+        );
+      },
+    );
+  });
+
+  it("is the state alone where neither the backend nor the system knows the rest", async () => {
+    const { monitor } = await monitorOf({ Status: replies({ state: 2 }) });
+    expect(await monitor.status("m")).toEqual({
+      state: 2,
+      memory: { total: null, breakdown: {} },
+      memory_info: { rss: null, vms: null },
+      memory_percent: null,
+      cpu_percent: null,
+    });
+  });
+
+  it("D: names both causes where both fail", async () => {
+    const { monitor } = await monitorOf({ Health: isOk });
+    const failure = monitor.status("m");
+    await expect(failure).rejects.toThrow(BackendError);
+    await expect(failure).rejects.toThrow(
+      'model "m": its backend\'s Status call failed (UNIMPLEMENTED: Method not implemented!), and its process ' +
+        "can't be sampled (no process of it is known on this machine)",
+    );
+  });
+
+  it("does not show paths of this machine that a backend or gRPC names", async () => {
+    const { monitor, registry } = await monitorOf({
+      Status: fails(status.INTERNAL, 'File "/opt/models/backend.py", line 3\n  at /opt/models/x.py'),
+    });
+    registry.register({ name: "gone", address: "unix:/run/ebm/none.sock" });
+    await expect(monitor.status("m")).rejects.toThrow("(INTERNAL: File (path), line 3)");
+    await expect(monitor.status("gone")).rejects.toThrow(/connect ENOENT \(path\)/);
+  });
+
+  it("follows a model to another address, and closes the connection to the old one", async () => {
+    const closed: string[] = [];
+    const inner = grpcBackendClient();
+    const createClient = (model: LoadedModel) => {
+      const client = inner(model);
+      return {
+        ...client,
+        close: () => {
+          closed.push(model.address);
+          client.close();
+        },
+      };
+    };
+    const { monitor, registry, backend } = await monitorOf({ Status: hasMemory }, undefined, {
+      createClient,
+    });
+    await monitor.status("m");
+    const other = await serveBackend({ Status: replies({ state: 7, memory: { total: 1 } }) });
+    registry.register({ name: "m", address: other.address });
+    expect(await monitor.status("m")).toMatchObject({ state: 7 });
+    expect(closed).toEqual([backend.address]);
+    registry.unregister("m");
+    await expect(monitor.status("m")).rejects.toThrow(ModelNotLoadedError);
+    expect(closed).toEqual([backend.address, other.address]);
+  });
+
+  it("forgets models that are gone, though nobody asks for them any more", async () => {
+    let open = 0;
+    const createClient = () => {
+      open++;
+      return {
+        status: async () => ({ state: 2, memory: { total: 1n, breakdown: {} } }),
+        health: async () => true,
+        free: async () => {},
+        close: () => void open--,
+      };
+    };
+    const registry = new InMemoryModelRegistry();
+    const monitor = new BackendMonitor({ registry, createClient });
+    for (let model = 0; model < 1000; model++) {
+      registry.register({ name: `model ${model}`, address: "192.0.2.7:1" });
+      await monitor.status(`model ${model}`);
+      registry.unregister(`model ${model}`);
+    }
+    expect(open).toBeLessThan(100);
+  });
+});
+
+describe("a registry that fails", () => {
+  const model = { name: "m", address: "192.0.2.7:1" };
+  const registryWith = (methods: Partial<ModelRegistry>): ModelRegistry => ({
+    get: () => model,
+    list: () => [model],
+    shutdown: () => {},
+    ...methods,
+  });
+
+  it.each([
+    [
+      "throws",
+      () => {
+        throw new Error("secret");
+      },
+    ],
+    ["rejects", () => Promise.reject(new Error("secret"))],
+    ["never answers", () => new Promise<undefined>(() => {})],
+    ["answers nonsense", () => ({ name: "m", port: 50051 }) as never],
+    ["gives a pid that is none", () => ({ ...model, pid: -1 })],
+  ])("is an internal error where it %s", async (_how, get: ModelRegistry["get"]) => {
+    const monitor = new BackendMonitor({ registry: registryWith({ get }), statusTimeoutMs: 200 });
+    for (const call of [monitor.status("m"), monitor.shutdown("m")]) {
+      await expect(call).rejects.toThrow(InternalError);
+      await expect(call).rejects.toThrow(/^the registry .*; see the server's log$/);
+      await expect(call).rejects.toMatchObject({ cause: expect.any(Error) });
+    }
+  });
+
+  it("is an internal error where its shutdown throws", async () => {
+    const shutdown = () => {
+      throw new Error("secret");
+    };
+    const monitor = new BackendMonitor({ registry: registryWith({ shutdown }) });
+    const stopping = monitor.shutdown("m", { force: true });
+    await expect(stopping).rejects.toThrow(InternalError);
+    await expect(stopping).rejects.toThrow(`the registry failed to stop model "m"; see the server's log`);
+  });
+
+  it("is an internal error where it still lists what it says it stopped", async () => {
+    const monitor = new BackendMonitor({ registry: registryWith({}) });
+    await expect(monitor.shutdown("m", { force: true })).rejects.toThrow(/is stopped, but still lists it/);
+  });
+
+  it("may be synchronous", async () => {
+    const models = new Map([["m", model]]);
+    const registry = registryWith({
+      get: (name) => models.get(name),
+      shutdown: (name) => void models.delete(name),
+    });
+    await new BackendMonitor({ registry }).shutdown("m", { force: true });
+    expect(models.size).toBe(0);
+  });
+});
+
+describe.skipIf(!isLinux)("shutdown", () => {
+  it("frees the model, stops the process, takes the model off the list", async () => {
+    const { pid, words } = await startScript("family.mjs");
+    const events: string[] = [];
+    const { monitor, registry } = await monitorOf(
+      {
+        Status: hasMemory,
+        Free: (call, reply) => {
+          events.push(`freed while running: ${isRunning(pid)}`);
+          frees(call, reply);
+        },
+      },
+      pid,
+    );
+    await monitor.shutdown("m");
+    expect(events).toEqual(["freed while running: true"]);
+    expect(words.map(Number).filter(isRunning)).toEqual([]);
+    expect(await registry.list()).toEqual([]);
+    await expect(monitor.status("m")).rejects.toThrow('model "m" is not loaded');
+    await expect(monitor.shutdown("m")).rejects.toThrow(ModelNotLoadedError);
+  });
+
+  it.each([
+    ["has no Free", {}],
+    ["fails in Free", { Free: fails(status.INTERNAL, "boom") }],
+    ["never answers", { Status: neverReplies, Free: neverReplies }],
+  ])("stops a backend that %s", async (_what, calls) => {
+    const { pid } = await startScript("stubborn.mjs", ["mortal"]);
+    const { monitor } = await monitorOf(calls as BackendCalls, pid, {
+      statusTimeoutMs: 200,
+      freeTimeoutMs: 200,
+      terminateTimeoutMs: 200,
+    });
+    await monitor.shutdown("m");
+    expect(isRunning(pid)).toBe(false);
+  });
+
+  it("waits for a busy backend to be idle", async () => {
+    const { pid } = await startScript("family.mjs");
+    let isBusy = true;
+    const { monitor } = await monitorOf(
+      { Status: (call, reply) => (isBusy ? busy : hasMemory)(call, reply), Free: frees },
+      pid,
+    );
+    const stopping = monitor.shutdown("m");
+    await delay(500);
+    expect(isRunning(pid)).toBe(true);
+    isBusy = false;
+    await stopping;
+    expect(isRunning(pid)).toBe(false);
+  });
+
+  it("stops nothing where the backend is still busy after the drain time", async () => {
+    const { pid } = await startScript("family.mjs");
+    let freed = false;
+    const Free = () => {
+      freed = true;
+    };
+    const { monitor, registry } = await monitorOf({ Status: busy, Free }, pid, { drainTimeoutMs: 300 });
+    const stopping = monitor.shutdown("m");
+    await expect(stopping).rejects.toThrow(ModelBusyError);
+    await expect(stopping).rejects.toThrow(
+      'model "m" is still busy after 300 ms and was not stopped; try again later, or send "force": true',
+    );
+    expect(freed).toBe(false);
+    expect(isRunning(pid)).toBe(true);
+    expect(await registry.list()).toHaveLength(1);
+    expect(await monitor.status("m")).toMatchObject({ state: 1 });
+  });
+
+  it("waits where the registry says that the model is busy", async () => {
+    const backend = await serveBackend({ Status: hasMemory, Free: frees });
+    let isBusy = true;
+    let model: LoadedModel | undefined;
+    const registry: ModelRegistry = {
+      get: () => model && { ...model, busy: isBusy },
+      list: () => [],
+      shutdown: () => {
+        model = undefined;
+      },
+    };
+    model = { name: "m", address: backend.address };
+    const monitor = new BackendMonitor({ registry, drainTimeoutMs: 200 });
+    onTestFinished(() => monitor.close());
+    await expect(monitor.shutdown("m")).rejects.toThrow(ModelBusyError);
+    isBusy = false;
+    await monitor.shutdown("m");
+    expect(model).toBeUndefined();
+  });
+
+  it("with force neither waits nor frees", async () => {
+    const { pid } = await startScript("family.mjs");
+    let freed = false;
+    const Free = () => {
+      freed = true;
+    };
+    const { monitor } = await monitorOf({ Status: busy, Free }, pid);
+    await monitor.shutdown("m", { force: true });
+    expect(freed).toBe(false);
+    expect(isRunning(pid)).toBe(false);
+  });
+
+  it("is one for all who ask at the same time, and is hurried by one who forces it", async () => {
+    const { pid } = await startScript("family.mjs");
+    const { monitor, registry } = await monitorOf({ Status: busy }, pid);
+    const stops: RegistryShutdownOptions[] = [];
+    const shutdown = registry.shutdown.bind(registry);
+    registry.shutdown = (name, options) => {
+      stops.push(options);
+      return shutdown(name, options);
+    };
+    const both = [monitor.shutdown("m"), monitor.shutdown("m")];
+    await delay(200);
+    expect(stops).toEqual([]);
+    await Promise.all([...both, monitor.shutdown("m", { force: true })]);
+    expect(stops).toMatchObject([{ force: true, timeoutMs: 10_000 }]);
+    expect(isRunning(pid)).toBe(false);
+  });
+
+  it("shares a failure too, and may be tried again", async () => {
+    const { pid } = await startScript("family.mjs");
+    let isBusy = true;
+    const { monitor } = await monitorOf(
+      { Status: (call, reply) => (isBusy ? busy : hasMemory)(call, reply), Free: frees },
+      pid,
+      { drainTimeoutMs: 200 },
+    );
+    const both = await Promise.allSettled([monitor.shutdown("m"), monitor.shutdown("m")]);
+    expect(both.map(({ status: outcome }) => outcome)).toEqual(["rejected", "rejected"]);
+    isBusy = false;
+    await monitor.shutdown("m");
+    expect(isRunning(pid)).toBe(false);
+  });
+
+  it("leaves other models alone", async () => {
+    const [one, other] = [await startScript("family.mjs"), await startScript("family.mjs")];
+    const { monitor, registry } = await monitorOf({ Free: frees }, one.pid);
+    registry.register({ name: "other", address: `127.0.0.1:${await freePort()}`, pid: other.pid });
+    await monitor.shutdown("m");
+    expect(other.words.map(Number).every(isRunning)).toBe(true);
+    expect(await registry.list()).toMatchObject([{ name: "other" }]);
+  });
+
+  it("takes a model off the list whose process is gone already", async () => {
+    const { pid, process: child } = await startScript("stubborn.mjs");
+    const { monitor, registry } = await monitorOf({}, pid);
+    await registry.get("m");
+    child.kill("SIGKILL");
+    await hasEnded(pid);
+    await monitor.shutdown("m");
+    expect(await registry.list()).toEqual([]);
+  });
+
+  it("says which processes can't be stopped, and keeps the model listed", async () => {
+    const { monitor, registry } = await monitorOf({ Free: frees }, process.pid);
+    const stopping = monitor.shutdown("m");
+    await expect(stopping).rejects.toThrow(BackendError);
+    await expect(stopping).rejects.toThrow(
+      /^model "m" could not be stopped; this is the server itself.*: \d+ \("/,
+    );
+    expect(await registry.list()).toHaveLength(1);
+  });
+
+  it("says so where the model can't be stopped from here", async () => {
+    const { monitor } = await monitorOf({ Free: frees });
+    await expect(monitor.shutdown("m")).rejects.toThrow(
+      'model "m" can\'t be stopped: its process was not found on this machine; register the model with its pid or ' +
+        "with a stop hook",
+    );
+  });
+});
+
+describe("options", () => {
+  const registry = new InMemoryModelRegistry();
+  it.each([
+    [undefined, /BackendMonitor takes an object of options, got undefined/],
+    [{}, /option "registry" takes an object with get\(\), list\(\), shutdown\(\), got undefined/],
+    [{ registry: new Map() }, /option "registry" takes .*, got an object/],
+    [{ registry, createClient: {} }, /option "createClient" takes a function, got an object/],
+    [{ registry, statusTimeoutMs: "2s" }, /option "statusTimeoutMs" takes a whole number of milliseconds/],
+    [{ registry, drainTimeoutMs: -1 }, /option "drainTimeoutMs" .* got the number -1/],
+    [{ registry, freeTimeoutMs: Number.NaN }, /option "freeTimeoutMs"/],
+    [{ registry, terminateTimeoutMs: 2 ** 31 }, /option "terminateTimeoutMs"/],
+    [
+      { registry, timeout: 5 },
+      /no option "timeout"; its options are registry, createClient, statusTimeoutMs/,
+    ],
+  ])("refuses %j", (options, message) => {
+    const create = () => new BackendMonitor(options as BackendMonitorOptions);
+    expect(create).toThrow(TypeError);
+    expect(create).toThrow(message);
+  });
+});

@@ -1,0 +1,97 @@
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import { describe, expect, it } from "vitest";
+
+const run = promisify(execFile);
+const root = new URL("..", import.meta.url);
+
+/** Runs a module in a Node of its own, which finds the built package by its name; it is to end by itself. */
+async function runModule(code: string, ...args: string[]): Promise<string> {
+  const { stdout } = await run(process.execPath, [...args, "--input-type=module", "-e", code], {
+    cwd: root,
+    timeout: 15_000,
+  });
+  return stdout.trim();
+}
+
+describe("a program that uses the package", () => {
+  it("ends by itself once its server is closed, after one request of each kind", async () => {
+    const output = await runModule(`
+      import { once } from "node:events";
+      import { spawn } from "node:child_process";
+      import express from "express";
+      import { Server, ServerCredentials } from "@grpc/grpc-js";
+      import { loadBackendProtocol } from "./build/examples/backends/serve.js";
+      import { createBackendMonitorRouter, InMemoryModelRegistry } from "express-backend-monitor";
+
+      const backend = new Server();
+      backend.addService(loadBackendProtocol().service, {
+        Status: (call, reply) => reply(null, { state: "READY", memory: { total: 5 } }),
+      });
+      const port = await new Promise((resolve) =>
+        backend.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, port) => resolve(port)));
+
+      const registry = new InMemoryModelRegistry();
+      const child = () => spawn(process.execPath, ["-e", "setInterval(() => {}, 1000)"]).pid;
+      const silent = "127.0.0.1:1";
+      registry.register({ name: "reports", address: "127.0.0.1:" + port });
+      registry.register({ name: "sampled", address: silent, pid: child() });
+      registry.register({ name: "stopped", address: silent, pid: child() });
+      registry.register({ name: "searched", address: silent });
+
+      const app = express().use(createBackendMonitorRouter({ registry }));
+      const server = app.listen(0);
+      await once(server, "listening");
+      const url = "http://127.0.0.1:" + server.address().port;
+      const statuses = [];
+      for (const name of ["reports", "sampled", "searched", "unknown", ""]) {
+        statuses.push((await fetch(url + "/backend/monitor?model=" + name)).status);
+      }
+      for (const model of ["stopped", "sampled"]) {
+        const headers = { "content-type": "application/json" };
+        const body = JSON.stringify({ model });
+        statuses.push((await fetch(url + "/backend/shutdown", { method: "POST", headers, body })).status);
+      }
+      // The test's own: not the package's to close.
+      backend.forceShutdown();
+      server.close();
+      server.closeAllConnections();
+      console.log(statuses.join(" "));
+    `);
+    expect(output).toBe("200 200 500 500 400 200 200");
+  });
+
+  it("may require() it", async () => {
+    const code = `
+      const { createBackendMonitorRouter } = require("express-backend-monitor");
+      const { sampleProcess } = require("express-backend-monitor/process");
+      console.log(typeof createBackendMonitorRouter, typeof sampleProcess);
+    `;
+    const { stdout } = await run(process.execPath, ["--input-type=commonjs", "-e", code], { cwd: root });
+    expect(stdout.trim()).toBe("function function");
+  });
+});
+
+describe("express-backend-monitor/process", () => {
+  it("works without Express and gRPC, and loads neither", async () => {
+    const hooks = `data:text/javascript,${encodeURIComponent(`
+      export async function resolve(specifier, context, next) {
+        if (/^(express|ajv|google-protobuf|@grpc\\/.*|pidusage|ps-list)$/.test(specifier)) throw new Error("loads " + specifier);
+        return next(specifier, context);
+      }
+    `)}`;
+    const register = `data:text/javascript,${encodeURIComponent(`
+      import { register } from "node:module";
+      register(${JSON.stringify(hooks)});
+    `)}`;
+    const code = `
+      import { sampleProcess } from "express-backend-monitor/process";
+      ${process.platform === "linux" ? "await sampleProcess(process.pid);" : ""}
+      console.log(typeof sampleProcess);
+    `;
+    expect(await runModule(code, "--import", register)).toBe("function");
+    await expect(runModule('import "express-backend-monitor";', "--import", register)).rejects.toThrow(
+      "loads",
+    );
+  });
+});

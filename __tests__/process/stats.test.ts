@@ -1,0 +1,232 @@
+import { execFileSync } from "node:child_process";
+import { once } from "node:events";
+import { totalmem } from "node:os";
+import { setTimeout as delay } from "node:timers/promises";
+import { describe, expect, it } from "vitest";
+import { ProcessGoneError, processStartTime, sampleProcess } from "../../lib/process/index.js";
+import { portable } from "../../lib/process/portable.js";
+import { procfs } from "../../lib/process/procfs.js";
+import type { ProcessReader } from "../../lib/process/reader.js";
+import { sampleWith } from "../../lib/process/stats.js";
+import {
+  freeze,
+  hasEnded,
+  isLinux,
+  kernelBytes,
+  kernelCpuMs,
+  kernelTreeCpuMs,
+  start,
+  startScript,
+} from "../support/processes.js";
+
+const MIB = 1024 * 1024;
+
+function total(pids: readonly number[], figure: (pid: number) => number): number {
+  return pids.reduce((sum, pid) => sum + figure(pid), 0);
+}
+
+function expectWithin(percent: number, actual: number | null, expected: number) {
+  expect(actual).toBeGreaterThan(expected * (1 - percent / 100));
+  expect(actual).toBeLessThan(expected * (1 + percent / 100));
+}
+
+describe.skipIf(!isLinux).each([
+  ["/proc", procfs],
+  ["ps-list and pidusage", portable],
+] as [string, ProcessReader][])("by %s", (_name, reader) => {
+  it("sums memory over the process and all its descendants, as the kernel has it", async () => {
+    const { pid, words } = await startScript("family.mjs");
+    const pids = words.map(Number);
+    expect(pids).toHaveLength(5);
+    await Promise.all(pids.map(freeze));
+    const sample = await sampleWith(reader, pid);
+
+    expect(sample.processes).toBe(5);
+    expect(sample.rss).toBeGreaterThan(5 * 20 * MIB);
+    expectWithin(
+      5,
+      sample.rss,
+      total(pids, (each) => kernelBytes(each, "VmRSS")),
+    );
+    expectWithin(
+      1,
+      sample.vms,
+      total(pids, (each) => kernelBytes(each, "VmSize")),
+    );
+    expect(sample.memoryPercent).toBe((100 * sample.rss) / totalmem());
+    expect(Object.values(sample.breakdown).reduce((sum, part) => sum + part, 0)).toBe(sample.rss);
+  });
+
+  it("measures CPU over the time since the previous sample, summed over the tree", async () => {
+    const { pid, words } = await startScript("burn.mjs", ["2"]);
+    const pids = words.map(Number);
+    const previous = await sampleWith(reader, pid);
+    const before = total(pids, kernelCpuMs);
+    const since = performance.now();
+    await delay(3000);
+    const sample = await sampleWith(reader, pid, { previous });
+    const used = (100 * (total(pids, kernelCpuMs) - before)) / (performance.now() - since);
+    // ps counts in whole seconds for each process, /proc in hundredths.
+    const step = reader === portable ? 100 * (2 / 3) : 5;
+    expect(Math.abs((sample.cpuPercent ?? 0) - used)).toBeLessThan(step);
+    expect(used).toBeGreaterThan(20);
+  });
+
+  it("measures CPU since the process started where there is no previous sample", async () => {
+    const { pid } = await startScript("burn.mjs");
+    const startedAt = performance.now();
+    await delay(2000);
+    const sample = await sampleWith(reader, pid);
+    // Node had been starting for a while when it said that it was ready.
+    const lifeMs = performance.now() - startedAt + 100;
+    expect(sample.cpuPercent).toBeGreaterThan(0);
+    expect(Math.abs((sample.cpuPercent ?? 0) - (100 * kernelCpuMs(pid)) / lifeMs)).toBeLessThan(
+      reader === portable ? 50 : 15,
+    );
+  });
+
+  it("says so where there is no such process", async () => {
+    const { pid, process: child } = await startScript("stubborn.mjs");
+    child.kill("SIGKILL");
+    await once(child, "exit");
+    await expect(sampleWith(reader, pid)).rejects.toThrow(
+      new ProcessGoneError(pid, `process ${pid} does not exist`),
+    );
+  });
+
+  it("says so where the id belongs to another process", async () => {
+    const { pid } = await startScript("stubborn.mjs");
+    const { startTime } = await sampleWith(reader, pid);
+    await expect(sampleWith(reader, pid, { startTime })).resolves.toMatchObject({ pid });
+    await expect(sampleWith(reader, pid, { startTime: startTime - 10_000 })).rejects.toThrow(
+      `process ${pid} has ended; its id now belongs to another process`,
+    );
+  });
+
+  it("takes a zombie for gone", async () => {
+    // `exec` replaces the shell by a program that never waits for the shell's child.
+    const { pid, words } = await start("sh", ["-c", 'sleep 0 & echo "$$ $!"; exec sleep 60']);
+    const zombie = Number(words[1]);
+    await hasEnded(zombie);
+    expect(execFileSync("cat", [`/proc/${zombie}/stat`]).toString()).toMatch(/\) Z /);
+    await expect(sampleWith(reader, zombie)).rejects.toThrow(ProcessGoneError);
+    expect(await sampleWith(reader, pid)).toMatchObject({ processes: 1 });
+  });
+
+  it("says so where the process ends in the middle of the sample", async () => {
+    const { pid, process: child } = await startScript("stubborn.mjs");
+    const interrupted: ProcessReader = {
+      ...reader,
+      usage: async (processes) => {
+        child.kill("SIGKILL");
+        await once(child, "exit");
+        return reader.usage(processes);
+      },
+    };
+    await expect(sampleWith(interrupted, pid)).rejects.toThrow(`process ${pid} ended while it was sampled`);
+  });
+
+  it("leaves out a descendant that ends in the middle of the sample", async () => {
+    const { pid, words } = await startScript("stubborn.mjs", ["parent"]);
+    const child = Number(words[1]);
+    const interrupted: ProcessReader = {
+      ...reader,
+      usage: async (processes) => {
+        process.kill(child, "SIGKILL");
+        await hasEnded(child);
+        return reader.usage(processes);
+      },
+    };
+    const sample = await sampleWith(interrupted, pid);
+    expect(sample.processes).toBe(1);
+    expectWithin(10, sample.rss, kernelBytes(pid, "VmRSS"));
+  });
+
+  it("does not measure from a sample of another process", async () => {
+    const busy = await startScript("burn.mjs");
+    const idle = await startScript("stubborn.mjs");
+    const previous = await sampleWith(reader, idle.pid);
+    const sample = await sampleWith(reader, busy.pid, { previous });
+    expect(sample.cpuHistory.base).toBeUndefined();
+  });
+});
+
+describe.skipIf(!isLinux)("on Linux", () => {
+  it("splits memory as the kernel does", async () => {
+    const { pid } = await startScript("stubborn.mjs");
+    await freeze(pid);
+    const { breakdown, rss } = await sampleProcess(pid);
+    expect(rss).toBe(kernelBytes(pid, "VmRSS"));
+    expect(breakdown).toEqual({
+      anonymous: kernelBytes(pid, "RssAnon"),
+      file: kernelBytes(pid, "RssFile"),
+      shared: kernelBytes(pid, "RssShmem"),
+    });
+  });
+
+  it("counts the CPU of a child that has come and gone since, and counts it once", async () => {
+    const { pid, process: child } = await startScript("burst.mjs");
+    let previous = await sampleProcess(pid);
+    let before = kernelTreeCpuMs(pid);
+    for (let burst = 0; burst < 2; burst++) {
+      child.kill("SIGUSR2");
+      if (child.stdout) await once(child.stdout, "data");
+      const sample = await sampleProcess(pid, { previous });
+      const elapsedMs = sample.cpuHistory.latest.at - previous.cpuHistory.latest.at;
+      const usedMs = kernelTreeCpuMs(pid) - before;
+      expect(usedMs).toBeGreaterThan(450);
+      expect(Math.abs(((sample.cpuPercent ?? 0) * elapsedMs) / 100 - usedMs)).toBeLessThan(50);
+      previous = sample;
+      before = kernelTreeCpuMs(pid);
+    }
+  });
+
+  it("does not count again what a child had used before the previous sample", async () => {
+    const { pid, words } = await startScript("burn.mjs", ["2"]);
+    const child = Number(words[1]);
+    await delay(1500);
+    const previous = await sampleProcess(pid);
+    process.kill(child, "SIGKILL");
+    await hasEnded(child);
+    await delay(300);
+    const { cpuPercent } = await sampleProcess(pid, { previous });
+    // One process is left, which is one core at most; the child's 1.5 s would come on top of it.
+    expect(cpuPercent).toBeLessThan(150);
+  });
+
+  it("measures CPU over 250 ms at least, however often it is asked", async () => {
+    const { pid } = await startScript("burn.mjs");
+    let previous = await sampleProcess(pid);
+    const first = previous.cpuHistory.latest;
+    for (let poll = 0; poll < 10; poll++) {
+      previous = await sampleProcess(pid, { previous });
+      expect(previous.cpuHistory).toEqual({ base: undefined, latest: first });
+    }
+    await delay(260);
+    previous = await sampleProcess(pid, { previous });
+    expect(previous.cpuHistory.base).toBe(first);
+  });
+
+  it("tells the start time that the kernel has", async () => {
+    const { pid } = await startScript("stubborn.mjs");
+    const stat = execFileSync("cat", [`/proc/${pid}/stat`]).toString();
+    expect(await processStartTime(pid)).toBe(Number(stat.split(") ")[1]?.split(" ")[19]));
+    expect(await processStartTime(4_194_305)).toBeUndefined();
+  });
+
+  it("reads a process whose name has spaces and parentheses", async () => {
+    const { pid } = await start("sh", [
+      "-c",
+      'printf "a) R (b" > /proc/$$/comm; echo $$; read never < /dev/zero',
+    ]);
+    expect(await sampleProcess(pid)).toMatchObject({ pid, processes: 1 });
+  });
+});
+
+describe("a pid that is none", () => {
+  it.each([0, -1, 1.5, Number.NaN, "1", undefined, null])("refuses %s", async (pid) => {
+    await expect(sampleProcess(pid as number)).rejects.toThrow(
+      /^sampleProcess takes a process id: a whole number from 1, got /,
+    );
+  });
+});

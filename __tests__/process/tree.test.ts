@@ -1,0 +1,54 @@
+import { execFileSync } from "node:child_process";
+import { describe, expect, it } from "vitest";
+import { portable } from "../../lib/process/portable.js";
+import { procfs } from "../../lib/process/procfs.js";
+import type { ProcessEntry, ProcessReader } from "../../lib/process/reader.js";
+import { withDescendants } from "../../lib/process/tree.js";
+import { isLinux, isRunning, kernelChildren, startScript } from "../support/processes.js";
+
+const readers: [string, ProcessReader][] = [
+  ["/proc", procfs],
+  ["ps-list and pidusage", portable],
+];
+
+describe.skipIf(!isLinux).each(readers)("by %s", (_name, reader) => {
+  it("finds every descendant, parents first", async () => {
+    const { pid, words } = await startScript("family.mjs");
+    const tree = (await reader.tree(pid)).map((process) => process.pid);
+    expect([...tree].sort()).toEqual(words.map(Number).sort());
+    const [root, ...rest] = tree;
+    expect(root).toBe(pid);
+    expect(rest.slice(0, 2).sort()).toEqual(kernelChildren(pid).sort());
+  });
+
+  it("lists what ps lists", async () => {
+    const { words } = await startScript("family.mjs");
+    const table = new Map((await reader.table()).map((process) => [process.pid, process]));
+    for (const line of execFileSync("ps", ["-eo", "pid=,ppid="]).toString().trim().split("\n")) {
+      const [pid = 0, ppid] = line.trim().split(/\s+/).map(Number);
+      // ps itself has ended, and others may have.
+      if (isRunning(pid)) expect(table.get(pid)).toMatchObject({ pid, ppid });
+    }
+    for (const word of words) expect(table.has(Number(word))).toBe(true);
+  });
+});
+
+describe("withDescendants", () => {
+  const entry = (pid: number, ppid: number, startTime: number): ProcessEntry => ({
+    pid,
+    ppid,
+    startTime,
+    command: "",
+  });
+  const from = (root: number, ...table: ProcessEntry[]) =>
+    withDescendants(procfs, table, ({ pid }) => pid === root).map(({ pid }) => pid);
+
+  it("does not take a process that is older than its parent: the parent's id was another's before", () => {
+    expect(from(5, entry(5, 1, 100), entry(6, 5, 99), entry(7, 5, 100), entry(8, 6, 101))).toEqual([5, 7]);
+  });
+
+  it("ends where processes are each other's parents, which a table read over time can show", () => {
+    expect(from(5, entry(5, 6, 100), entry(6, 5, 100), entry(0, 0, 0))).toEqual([5, 6]);
+    expect(from(0, entry(0, 0, 0), entry(1, 0, 1))).toEqual([0, 1]);
+  });
+});

@@ -1,0 +1,143 @@
+import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
+import { once } from "node:events";
+import { accessSync, constants, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { createInterface } from "node:readline";
+import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { onTestFinished } from "vitest";
+
+export const isLinux = process.platform === "linux";
+
+const LAST_PID = "/proc/sys/kernel/ns_last_pid";
+
+export interface Started {
+  pid: number;
+  /** The words of its first line of output. */
+  words: string[];
+  process: ChildProcess;
+}
+
+export function script(name: string): string {
+  return fileURLToPath(new URL(`../processes/${name}`, import.meta.url));
+}
+
+/** Starts a script of __tests__/processes; resolves with its first line, which says that it is ready. */
+export function startScript(name: string, args: string[] = [], options: SpawnOptions = {}): Promise<Started> {
+  return start(process.execPath, [script(name), ...args], options);
+}
+
+/** Starts a program that prints a line when it is ready. It is killed at the end of the test. */
+export async function start(command: string, args: string[], options: SpawnOptions = {}): Promise<Started> {
+  const child = spawn(command, args, { ...options, stdio: ["ignore", "pipe", "inherit"] });
+  if (child.pid === undefined || !child.stdout) throw new Error(`${command} could not be started`);
+  const { pid } = child;
+  onTestFinished(() => killAtLast(pid));
+  const lines = createInterface({ input: child.stdout });
+  const [line] = (await once(lines, "line")) as [string];
+  const words = line.split(" ");
+  // What a script starts is killed too, should the test have failed before it ended it.
+  for (const word of words) if (/^\d+$/.test(word)) onTestFinished(() => killAtLast(Number(word)));
+  return { pid, words, process: child };
+}
+
+function killAtLast(pid: number) {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // It has ended, as it should.
+  }
+}
+
+/** By the kernel's own word. A zombie is not running, once the last of its threads has ended. */
+export function isRunning(pid: number): boolean {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, "utf8");
+    return !/^State:\s+[ZX]/m.test(status) || !/^Threads:\s+[01]$/m.test(status);
+  } catch {
+    return false;
+  }
+}
+
+export async function hasEnded(pid: number): Promise<void> {
+  while (isRunning(pid)) await delay(5);
+}
+
+/** Stops a process, so that its memory does not change while it is compared. */
+export async function freeze(pid: number): Promise<void> {
+  process.kill(pid, "SIGSTOP");
+  while (!/^State:\s+T/m.test(readFileSync(`/proc/${pid}/status`, "utf8"))) await delay(5);
+}
+
+/** A field of /proc/<pid>/status in bytes, read by the test itself. */
+export function kernelBytes(pid: number, field: string): number {
+  const line = readFileSync(`/proc/${pid}/status`, "utf8")
+    .split("\n")
+    .find((text) => text.startsWith(`${field}:`));
+  return Number.parseInt(line?.split(":")[1] ?? "", 10) * 1024;
+}
+
+/** User and system time of a process in milliseconds, by the kernel's word. */
+export function kernelCpuMs(pid: number): number {
+  return cpuFieldsMs(pid, [11, 12]);
+}
+
+/** The same, with the time of its ended children that it has waited for. */
+export function kernelTreeCpuMs(pid: number): number {
+  return cpuFieldsMs(pid, [11, 12, 13, 14]);
+}
+
+function cpuFieldsMs(pid: number, fields: number[]): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
+  return fields.reduce((sum, field) => sum + Number(stat[field]) * 10, 0);
+}
+
+/** The ids of all processes of which this process' kernel table says that their parent is `ppid`. */
+export function kernelChildren(ppid: number): number[] {
+  return readdirSync("/proc")
+    .map(Number)
+    .filter((pid) => {
+      try {
+        return (
+          pid > 0 && new RegExp(`^PPid:\\s+${ppid}$`, "m").test(readFileSync(`/proc/${pid}/status`, "utf8"))
+        );
+      } catch {
+        return false;
+      }
+    });
+}
+
+/** A port that nobody listens on. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  server.close();
+  await once(server, "close");
+  return typeof address === "object" && address ? address.port : 0;
+}
+
+/** Whether this process may choose the id of the next one: root may. */
+export const canChoosePid = (() => {
+  try {
+    accessSync(LAST_PID, constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+})();
+
+/** Starts a process that gets a certain id, which no process has now: the kernel gives ids in turn. */
+export async function startWithPid(pid: number): Promise<Started> {
+  for (let attempt = 0; attempt < 200; attempt++) {
+    writeFileSync(LAST_PID, `${pid - 1}`);
+    const child = spawn("sleep", ["60"], { stdio: "ignore" });
+    if (child.pid === pid) {
+      onTestFinished(() => killAtLast(pid));
+      return { pid, words: [], process: child };
+    }
+    child.kill("SIGKILL");
+    await once(child, "exit");
+  }
+  throw new Error(`no process could be started with the id ${pid}`);
+}

@@ -1,0 +1,110 @@
+// A host app with three backends of its own, each a real process:
+//   chat implements everything; plain has no Status and is started by a shell script; stuck never answers.
+// Start it with `npm start`, and try the curl lines that it prints. Ctrl-C stops all of it.
+import { once } from "node:events";
+import type { AddressInfo } from "node:net";
+import { fileURLToPath } from "node:url";
+import { credentials } from "@grpc/grpc-js";
+import express from "express";
+import { createBackendMonitorRouter, InMemoryModelRegistry } from "express-backend-monitor";
+import { loadBackendProtocol } from "./backends/serve.js";
+import { startBackend } from "./start-backend.js";
+
+const registry = new InMemoryModelRegistry();
+const app = express();
+app.use(createBackendMonitorRouter({ registry, logger: console }));
+
+// A route of the host's own, so that there is something to watch: it has a model generate some text.
+const Backend = loadBackendProtocol();
+app.post("/predict", express.json(), async (req, res) => {
+  const model = await registry.get(String(req.body?.model));
+  if (!model) return void res.status(404).json({ error: 'no such model; send {"model": "chat"}' });
+  const client = new Backend(model.address, credentials.createInsecure());
+  const request = { Prompt: String(req.body.prompt ?? ""), Tokens: Number(req.body.tokens ?? 30) };
+  client.Predict?.(request, (error: Error | null, reply: { message: Buffer }) => {
+    client.close();
+    if (error) res.status(502).json({ error: error.message });
+    else res.json({ text: reply.message.toString() });
+  });
+});
+
+const port = Number(process.env.PORT ?? 8080);
+const server = app.listen(port, "127.0.0.1");
+await once(server, "listening").catch((error: NodeJS.ErrnoException) => {
+  console.error(`can't listen on port ${port} (${error.code}); try another one: PORT=8081 npm start`);
+  process.exit(1);
+});
+
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, stop);
+
+// This file runs as build/examples/server.js.
+const compiled = (file: string) => fileURLToPath(new URL(`backends/${file}`, import.meta.url));
+const script = fileURLToPath(new URL("../../examples/backends/plain.sh", import.meta.url));
+
+try {
+  await Promise.all([
+    load("chat", process.execPath, [compiled("chat.js")]),
+    load("plain", "sh", [script]),
+    load("stuck", process.execPath, [compiled("stuck.js")]),
+  ]);
+  await printWhatToTry();
+} catch (error) {
+  console.error(error);
+  process.exitCode = 1;
+  await stop();
+}
+
+async function load(name: string, command: string, args: string[]): Promise<void> {
+  const backend = await startBackend(command, args);
+  registry.register({ name, address: backend.address, pid: backend.pid });
+  backend.process.once("exit", () => registry.unregister(name));
+  await backend.listening;
+}
+
+/** Stops every backend, then this server. */
+async function stop(): Promise<void> {
+  server.close();
+  server.closeAllConnections();
+  const options = { force: true, timeoutMs: 5000, signal: new AbortController().signal };
+  await Promise.all((await registry.list()).map(({ name }) => registry.shutdown(name, options)));
+  process.exit();
+}
+
+async function printWhatToTry(): Promise<void> {
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const json = `-H "Content-Type: application/json"`;
+  console.log(`\nThe example is on ${url}, with these models:\n`);
+  const models = await registry.list();
+  for (const { name, pid, address } of models.sort((a, b) => a.name.localeCompare(b.name))) {
+    console.log(`  ${name.padEnd(6)} process ${pid}, gRPC on ${address}`);
+  }
+  console.log(`
+What a model costs: chat reports its memory itself; of plain and stuck the operating system tells.
+
+  curl "${url}/backend/monitor?model=chat"
+  curl "${url}/backend/monitor?model=plain"
+  curl "${url}/v1/backend/monitor?model=stuck"
+
+With the name in a body, as older clients of LocalAI send it:
+
+  curl -X GET ${url}/backend/monitor ${json} -d '{"model": "chat"}'
+
+Have chat generate something for two seconds, and monitor it again: its cache has grown.
+
+  curl ${url}/predict ${json} -d '{"model": "chat", "prompt": "Sing!"}'
+  curl "${url}/backend/monitor?model=chat"
+
+What a mistake looks like:
+
+  curl "${url}/backend/monitor"
+  curl "${url}/backend/monitor?model=unheard-of"
+
+Stop them. Their processes are gone then, children included.
+
+  curl ${url}/backend/shutdown ${json} -d '{"model": "chat"}'
+  curl ${url}/v1/backend/shutdown ${json} -d '{"model": "plain"}'
+  curl ${url}/backend/shutdown ${json} -d '{"model": "stuck", "force": true}'
+
+Ctrl-C stops the example and all that it started.
+`);
+}

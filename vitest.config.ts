@@ -1,0 +1,14 @@
+import { defineConfig } from "vitest/config";
+
+/** What runs on Express itself is run on both of its versions. */
+const onExpress = ["__tests__/router.test.ts", "__tests__/bearer-auth.test.ts"];
+
+export default defineConfig({
+  test: {
+    testTimeout: 20_000,
+    projects: [
+      { extends: true, test: { name: "express 5", include: ["__tests__/**/*.test.ts"] } },
+      { extends: true, test: { name: "express 4", include: onExpress, alias: { express: "express4" } } },
+    ],
+  },
+});
