@@ -9,34 +9,56 @@ const MAX_DETAIL = 300;
 /** Invisible, direction-changing or markup characters, which could make a message look like something else. */
 const UNSAFE = /[\p{C}\p{Zl}\p{Zp}<>&]/gu;
 
-const ABSOLUTE_PATH =
-  /(["'])(?:\/|[A-Za-z]:\\|\\\\).*?\1|file:\/\/\S+|(?<=^|[\s("'`=:,[])\/(?!\/|backend\.Backend\/)[^\s"'`(),;:\]]+|(?<![A-Za-z])[A-Za-z]:\\[^\s"'`]+|\\\\[^\s"'`]+/g;
+const ABSOLUTE_PATH = new RegExp(
+  [
+    /(["'])(?:\/|[A-Za-z]:\\|\\\\).*?\1/, // in quotes, where it may have any spaces
+    /file:\/\/\S+/,
+    // From its slash to what ends a word, and on where the next word has a slash too: "/home/my user/x". Neither the "//"
+    // of a URL starts one, nor gRPC's own "/backend.Backend/Status".
+    /(?<![\w/])\/(?!\/|backend\.Backend\/)[^\s"'`’”(),;:\]}|<>]+(?: [^\s/"'`’”(),;:\]}|<>]+\/[^\s"'`’”(),;:\]}|<>]+)*/,
+    /(?<![A-Za-z])[A-Za-z]:\\[^\s"'`]+/, // C:\…
+    /\\\\[^\s"'`]+/, // \\server\…
+  ]
+    .map(({ source }) => source)
+    .join("|"),
+  "g",
+);
 
 /** A string of somebody else's in double quotes: escaped, and cut where it is long. */
 export function quote(text: string): string {
-  const characters = Array.from(text);
-  const shown = characters.length > MAX_QUOTED ? `${characters.slice(0, MAX_QUOTED).join("")}…` : text;
-  return JSON.stringify(shown).replace(UNSAFE, escapeCharacter);
+  return JSON.stringify(cut(text, MAX_QUOTED)).replace(UNSAFE, escapeCharacter);
 }
 
 /** What somebody else said of an error: its first line, without paths of this host, escaped and cut. */
 export function detail(text: string): string {
   const line = text.trim().split(/[\r\n]/, 1)[0] ?? "";
-  const shown = line.replace(ABSOLUTE_PATH, "(path)").replace(UNSAFE, escapeCharacter);
-  return shown.length > MAX_DETAIL ? `${shown.slice(0, MAX_DETAIL)}…` : shown;
+  return cut(line.replace(ABSOLUTE_PATH, "(path)"), MAX_DETAIL).replace(UNSAFE, escapeCharacter);
 }
 
 /** Names a value for "…, got X": its kind, and itself where it is short. */
 export function describe(value: unknown): string {
-  if (value === null || value === undefined) return String(value);
   if (typeof value === "string") return `the string ${quote(value)}`;
   if (typeof value === "number" || typeof value === "boolean" || typeof value === "bigint") {
     return `the ${typeof value} ${value}`;
   }
+  return kindOf(value);
+}
+
+/** Names a value that is not to be shown, for it may be a secret. */
+export function kindOf(value: unknown): string {
+  if (value === null || value === undefined) return String(value);
   if (Array.isArray(value)) return "an array";
   return typeof value === "object" ? "an object" : `a ${typeof value}`;
 }
 
+function cut(text: string, length: number): string {
+  const characters = Array.from(text);
+  return characters.length > length ? `${characters.slice(0, length).join("")}…` : text;
+}
+
+/** As JSON escapes it, which takes two escapes for a character outside of the basic plane. */
 function escapeCharacter(character: string): string {
-  return `\\u${(character.codePointAt(0) ?? 0).toString(16).padStart(4, "0")}`;
+  return Array.from({ length: character.length }, (_, unit) => {
+    return `\\u${character.charCodeAt(unit).toString(16).padStart(4, "0")}`;
+  }).join("");
 }

@@ -1,4 +1,4 @@
-import { describe, quote } from "./message.js";
+import { describe, kindOf, quote } from "./message.js";
 
 /** What an option takes, in words that end "takes …", and whether a value is that. */
 export interface OptionCheck {
@@ -9,12 +9,12 @@ export interface OptionCheck {
   readonly secret?: boolean;
 }
 
-/** The longest time that a Node timer can be set to: 2³¹ − 1 ms, about 24.8 days. */
-const MAX_TIMER_MS = 2_147_483_647;
+/** A day. Well below what a Node timer can be set to, so that something may be added to it. */
+const MAX_MS = 86_400_000;
 
 export const milliseconds: OptionCheck = {
-  takes: `a whole number of milliseconds from 0 to ${MAX_TIMER_MS}`,
-  accepts: (value) => Number.isInteger(value) && Number(value) >= 0 && Number(value) <= MAX_TIMER_MS,
+  takes: `a whole number of milliseconds from 0 to ${MAX_MS}`,
+  accepts: (value) => Number.isInteger(value) && Number(value) >= 0 && Number(value) <= MAX_MS,
 };
 
 export const aFunction: OptionCheck = {
@@ -73,7 +73,7 @@ export function checkOptions(caller: string, options: unknown, checks: Record<st
   for (const [name, check] of Object.entries(checks)) {
     const value = given.get(name);
     if (value === undefined ? check.required : !check.accepts(value)) {
-      const got = check.secret ? `a ${typeof value} that is not` : describe(value);
+      const got = check.secret ? kindOf(value) : describe(value);
       throw new TypeError(`${caller}: option "${name}" takes ${check.takes}, got ${got}`);
     }
   }

@@ -69,7 +69,11 @@ async function measureAddressSpace(pids: number[]): Promise<Map<number, number>>
 }
 
 async function readTable(): Promise<ProcessEntry[]> {
-  const listed = await list();
+  return identify(await list());
+}
+
+/** With start times, and without zombies. */
+async function identify(listed: readonly ListedProcess[]): Promise<ProcessEntry[]> {
   // ps-list has no start times on Windows; pidusage knows a process' age.
   const measured = isWindows ? await measure(listed.map(({ pid }) => pid)) : new Map<number, Measurement>();
   return listed.flatMap(({ pid, ppid, name, cmd = "", startTime }) => {
@@ -81,22 +85,25 @@ async function readTable(): Promise<ProcessEntry[]> {
   });
 }
 
+const sameStart = (a: number, b: number) => Math.abs(a - b) <= SAME_START_MS;
+
 export const portable: ProcessReader = {
-  find: async (pid) => (await readTable()).find((process) => process.pid === pid),
-  tree: async (pid) => withDescendants(portable, await readTable(), (process) => process.pid === pid),
+  find: async (pid) => (await identify((await list()).filter((process) => process.pid === pid)))[0],
+  tree: async (pid) => withDescendants(sameStart, await readTable(), (process) => process.pid === pid),
   table: readTable,
-  sameStart: (a, b) => Math.abs(a - b) <= SAME_START_MS,
+  sameStart,
 
   async usage(processes) {
     const pids = processes.map(({ pid }) => pid);
     const [measured, addressSpace] = await Promise.all([measure(pids), measureAddressSpace(pids)]);
     return processes.flatMap(({ pid, startTime }): ProcessUsage[] => {
       const reading = measured.get(pid);
-      if (!reading || !portable.sameStart(reading.timestamp - reading.elapsed, startTime)) return [];
+      if (!reading || !sameStart(reading.timestamp - reading.elapsed, startTime)) return [];
       return [
         {
           pid,
           startTime,
+          isZombie: false,
           ageMs: reading.elapsed,
           cpuMs: reading.ctime,
           // ps has no such column; the time of ended children is not counted here.
@@ -109,11 +116,9 @@ export const portable: ProcessReader = {
     });
   },
 
-  async withArgument(accepts) {
-    const listed = await list();
-    const fitting = new Set(
-      listed.filter(({ cmd = "" }) => cmd.split(/\s+/).some(accepts)).map(({ pid }) => pid),
-    );
-    return (await readTable()).filter(({ pid }) => fitting.has(pid));
-  },
+  isStillThere: () => true,
+
+  // ps does not tell where one argument ends and the next begins.
+  withArguments: async (accepts) =>
+    identify((await list()).filter(({ cmd = "" }) => accepts(cmd.split(/\s+/)))),
 };

@@ -8,6 +8,7 @@
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import { uptime } from "node:os";
 import { setImmediate } from "node:timers/promises";
 import type { ProcessEntry, ProcessReader, ProcessUsage } from "./reader.js";
 import { isChildOf, isSameProcess, withDescendants } from "./tree.js";
@@ -17,8 +18,10 @@ const TICK_MS = 10;
 const SLICE_MS = 0.5;
 const FILES_AT_ONCE = 16;
 
+const sameStart = (a: number, b: number) => a === b;
+
 interface Stat extends ProcessEntry {
-  readonly gone: boolean;
+  readonly isZombie: boolean;
   readonly cpuMs: number;
   readonly reapedCpuMs: number;
 }
@@ -50,8 +53,8 @@ function readStat(pid: number): Stat | undefined {
     pid,
     ppid: Number(ppid),
     command: text.slice(text.indexOf("(") + 1, end),
-    // A zombie with threads is a process whose first thread has ended alone.
-    gone: "Xx".includes(state) || (state === "Z" && Number(fields[17]) <= 1),
+    // With threads left it is no zombie, but a process whose first thread has ended alone.
+    isZombie: state === "X" || (state === "Z" && Number(fields[17]) <= 1),
     startTime: Number(fields[19]),
     cpuMs: ticks(11),
     reapedCpuMs: ticks(13),
@@ -60,47 +63,87 @@ function readStat(pid: number): Stat | undefined {
 
 function findStat(pid: number): Stat | undefined {
   const stat = readStat(pid);
-  return stat?.gone ? undefined : stat;
+  return stat?.isZombie ? undefined : stat;
+}
+
+/**
+ * One process that was asked for.
+ *
+ * @throws where it is there, but hidden: `/proc` can be mounted so that it shows nobody else's (`hidepid`). That
+ * is not "gone".
+ */
+function findVisible(pid: number): Stat | undefined {
+  const stat = readStat(pid);
+  if (stat) return stat.isZombie ? undefined : stat;
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EPERM") {
+      throw new Error(`process ${pid} is another user's, and this system hides it`);
+    }
+  }
+  return undefined;
+}
+
+/** A process' `status`. Where its first thread has ended alone, the others still tell what memory they have. */
+function readStatus(pid: number): string | undefined {
+  const status = unlessGone(() => readFileSync(`/proc/${pid}/status`, "latin1"));
+  if (status === undefined || status.includes("VmRSS:")) return status;
+  const others = readThreads(pid).map((thread) =>
+    unlessGone(() => readFileSync(`/proc/${pid}/task/${thread}/status`, "latin1")),
+  );
+  return others.find((other) => other?.includes("VmRSS:")) ?? status;
+}
+
+function readThreads(pid: number): string[] {
+  return unlessGone(() => readdirSync(`/proc/${pid}/task`)) ?? [];
 }
 
 function readUsage(process: ProcessEntry, now: number): ProcessUsage | undefined {
-  const status = unlessGone(() => readFileSync(`/proc/${process.pid}/status`, "latin1"));
+  const status = readStatus(process.pid);
   // Read last: had the id changed hands since the tree was read, this shows it.
-  const stat = findStat(process.pid);
-  if (status === undefined || !stat || !isSameProcess(procfs, stat, process)) return undefined;
-  // A kernel thread has no memory of its own, and none of these lines.
+  const stat = readStat(process.pid);
+  if (status === undefined || !stat || !isSameProcess(sameStart, stat, process)) return undefined;
+  // A zombie and a kernel thread have no memory of their own, and none of these lines.
   const bytes = (name: string) => {
     const kilobytes = new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(status)?.[1];
     return kilobytes === undefined ? undefined : Number(kilobytes) * 1024;
   };
-  const rss = bytes("VmRSS") ?? 0;
+  const rss = bytes("VmRSS");
   const [anonymous, file, shared] = [bytes("RssAnon"), bytes("RssFile"), bytes("RssShmem")];
   const isSplit = anonymous !== undefined && file !== undefined && shared !== undefined;
   return {
     pid: stat.pid,
     startTime: stat.startTime,
+    isZombie: stat.isZombie,
     ageMs: now - stat.startTime * TICK_MS,
     cpuMs: stat.cpuMs,
     reapedCpuMs: stat.reapedCpuMs,
-    rss,
+    rss: rss ?? 0,
     vms: bytes("VmSize") ?? 0,
-    breakdown: isSplit ? { anonymous, file, shared } : { rss },
+    breakdown: rss === undefined ? {} : isSplit ? { anonymous, file, shared } : { rss },
   };
 }
 
+let clockLagMs: number | undefined;
+
 /**
- * The time now, on the clock of `startTime`, in milliseconds since boot. Reckoned from this process' own start
- * and not from `/proc/uptime`: in LXC containers that file tells the age of the container, which is another clock.
+ * The time now, on the clock of `startTime`: milliseconds since boot, times of suspension included. That is
+ * `/proc/uptime`, but in an LXC container the file tells the age of the container, which is less: this process
+ * itself would be younger than it knows to be. By so much the file's clock lags behind.
  */
 function now(): number {
-  const self = readStat(process.pid);
-  return (self?.startTime ?? Number.NaN) * TICK_MS + process.uptime() * 1000;
+  const uptimeMs = uptime() * 1000;
+  if (clockLagMs === undefined) {
+    const startedAt = (readStat(process.pid)?.startTime ?? 0) * TICK_MS;
+    clockLagMs = Math.max(0, startedAt + process.uptime() * 1000 - uptimeMs);
+  }
+  return uptimeMs + clockLagMs;
 }
 
 /** A child stands with the thread that forked it. */
 function readChildren(pid: number): number[] {
-  const threads = unlessGone(() => readdirSync(`/proc/${pid}/task`)) ?? [];
-  return threads.flatMap((thread) => {
+  return readThreads(pid).flatMap((thread) => {
     const children = unlessGone(() => readFileSync(`/proc/${pid}/task/${thread}/children`, "latin1"));
     return children ? children.trim().split(" ").filter(Boolean).map(Number) : [];
   });
@@ -130,18 +173,20 @@ async function readTable(): Promise<ProcessEntry[]> {
 }
 
 async function readTree(pid: number): Promise<ProcessEntry[]> {
-  const root = findStat(pid);
+  const root = findVisible(pid);
   if (!root) return [];
   // Kernels that are built without CONFIG_PROC_CHILDREN do not have these files.
   if (!existsSync("/proc/thread-self/children")) {
-    return withDescendants(procfs, await readTable(), (process) => isSameProcess(procfs, process, root));
+    return withDescendants(sameStart, await readTable(), (process) =>
+      isSameProcess(sameStart, process, root),
+    );
   }
   const tree = new Map<number, ProcessEntry>([[pid, root]]);
   const breathe = slicer();
   for (const parent of tree.values()) {
     for (const childPid of readChildren(parent.pid)) {
-      const child = findStat(childPid);
-      if (child && isChildOf(procfs, child, parent)) tree.set(childPid, child);
+      const child = readStat(childPid);
+      if (child && isChildOf(sameStart, child, parent)) tree.set(childPid, child);
     }
     await breathe();
   }
@@ -158,29 +203,35 @@ async function readArguments(pid: number): Promise<string[]> {
 }
 
 export const procfs: ProcessReader = {
-  find: async (pid) => findStat(pid),
+  find: async (pid) => findVisible(pid),
   tree: readTree,
   table: readTable,
-  sameStart: (a, b) => a === b,
+  sameStart,
+
+  isStillThere(process) {
+    const stat = findStat(process.pid);
+    return stat !== undefined && isSameProcess(sameStart, stat, process);
+  },
 
   async usage(processes) {
     const readings: ProcessUsage[] = [];
     const breathe = slicer();
+    const readAt = now();
     for (const process of processes) {
-      const reading = readUsage(process, now());
+      const reading = readUsage(process, readAt);
       if (reading) readings.push(reading);
       await breathe();
     }
     return readings;
   },
 
-  async withArgument(accepts) {
+  async withArguments(accepts) {
     const candidates = await readTable();
     const found: ProcessEntry[] = [];
     for (let first = 0; first < candidates.length; first += FILES_AT_ONCE) {
       const group = candidates.slice(first, first + FILES_AT_ONCE);
       const lists = await Promise.all(group.map(({ pid }) => readArguments(pid)));
-      found.push(...group.filter((_, index) => lists[index]?.some(accepts)));
+      found.push(...group.filter((_, index) => accepts(lists[index] ?? [])));
     }
     return found;
   },

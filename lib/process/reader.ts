@@ -11,10 +11,14 @@ export interface ProcessEntry {
   readonly command: string;
 }
 
-/** What one process holds now, and has used since it was started. */
+/**
+ * What one process holds now, and has used since it was started. A zombie holds nothing; what it has used moves to
+ * its parent once that has waited for it.
+ */
 export interface ProcessUsage {
   readonly pid: number;
   readonly startTime: number;
+  readonly isZombie: boolean;
   /** Its age when this was read, in milliseconds. */
   readonly ageMs: number;
   /** CPU time that it has used itself, in milliseconds. */
@@ -29,18 +33,22 @@ export interface ProcessUsage {
   readonly breakdown: Readonly<Record<string, number>>;
 }
 
-/** One way of asking the operating system about processes. A zombie is not listed: it holds nothing. */
+/** Whether two readings of a start time are of one start. */
+export type SameStart = (a: number, b: number) => boolean;
+
+/** One way of asking the operating system about processes. A zombie is no process any more, unless said otherwise. */
 export interface ProcessReader {
-  /** The process of this id, or `undefined` where there is none. */
+  /** The process of this id, or `undefined` where there is none. Throws where there is one that is hidden. */
   find(pid: number): Promise<ProcessEntry | undefined>;
-  /** The process of this id and its descendants, parents first; empty where there is none. */
+  /** The process of this id and its descendants, zombies among them, parents first; empty where there is none. */
   tree(pid: number): Promise<ProcessEntry[]>;
   /** Every process that can be seen. */
   table(): Promise<ProcessEntry[]>;
   /** The usage of those of these processes that are still there. */
   usage(processes: readonly ProcessEntry[]): Promise<ProcessUsage[]>;
-  /** Every process that was started with an argument that `accepts` takes. */
-  withArgument(accepts: (argument: string) => boolean): Promise<ProcessEntry[]>;
-  /** Whether two readings of a start time are of one start. */
-  sameStart(a: number, b: number): boolean;
+  /** Looks again, on the spot, whether this process is still there; `true` where the system can't be asked so fast. */
+  isStillThere(process: ProcessEntry): boolean;
+  /** Every process that was started with arguments that `accepts` takes. */
+  withArguments(accepts: (args: readonly string[]) => boolean): Promise<ProcessEntry[]>;
+  readonly sameStart: SameStart;
 }

@@ -27,10 +27,11 @@ export interface ProcessSample {
    * started where there is none. `null` where the system does not tell how old the process is.
    */
   readonly cpuPercent: number | null;
-  /** What the next sample measures its CPU time from. */
+  /** For the next sample, which measures CPU from here. Nothing to read. */
   readonly cpuHistory: CpuHistory;
 }
 
+/** Options of {@link sampleProcess}. */
 export interface SampleOptions {
   /** The start time that the process must have; with another one it is not the process that is meant. */
   startTime?: number | undefined;
@@ -105,7 +106,8 @@ export async function sampleWith(
   const usage = await reader.usage(tree);
   const at = performance.now();
   const rootUsage = usage.find((reading) => reading.pid === pid);
-  if (!rootUsage) throw new ProcessGoneError(pid, `process ${pid} ended while it was sampled`);
+  if (!rootUsage || rootUsage.isZombie)
+    throw new ProcessGoneError(pid, `process ${pid} ended while it was sampled`);
 
   const isContinued =
     previous !== undefined &&
@@ -118,7 +120,7 @@ export async function sampleWith(
   return {
     pid,
     startTime: rootUsage.startTime,
-    processes: usage.length,
+    processes: usage.filter(({ isZombie }) => !isZombie).length,
     rss,
     vms: usage.some((reading) => reading.vms === null) ? null : sum(usage, (reading) => reading.vms ?? 0),
     breakdown: sumBreakdowns(usage),
@@ -145,7 +147,7 @@ function cpuPercent(
 }
 
 /**
- * The CPU time that a tree used between two readings. When a child ends and its parent waits for it, its whole
+ * The CPU time that a tree used between two readings. When a child has ended and its parent waits for it, its whole
  * time moves to the parent's `reapedCpuMs`; what of that was counted at the first reading is taken off again.
  */
 function cpuMsBetween(

@@ -15,6 +15,8 @@ export const systemReader: ProcessReader =
 /**
  * The start time of a process, or `undefined` where there is no process of this id. Together they identify it
  * for as long as the machine runs. Clock ticks since boot on Linux, milliseconds since 1970 elsewhere.
+ *
+ * @throws where the process table can't be read, or hides the process.
  */
 export async function processStartTime(pid: number): Promise<number | undefined> {
   return (await systemReader.find(pid))?.startTime;
@@ -23,5 +25,5 @@ export async function processStartTime(pid: number): Promise<number | undefined>
 /** Whether this very process is still there. */
 export async function isRunning(process: ProcessEntry): Promise<boolean> {
   const found = await systemReader.find(process.pid);
-  return found !== undefined && isSameProcess(systemReader, found, process);
+  return found !== undefined && isSameProcess(systemReader.sameStart, found, process);
 }

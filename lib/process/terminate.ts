@@ -1,10 +1,11 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { describe, quote } from "../message.js";
 import { checkOptions, milliseconds, processId } from "../options.js";
-import type { ProcessEntry, ProcessReader } from "./reader.js";
+import type { ProcessEntry } from "./reader.js";
 import { systemReader } from "./system.js";
 import { isSameProcess, withDescendants } from "./tree.js";
 
+/** Options of {@link terminateProcessTree}. */
 export interface TerminateOptions {
   /** The start time that the process must have; a process of another start time is left alone. */
   startTime?: number | undefined;
@@ -12,7 +13,7 @@ export interface TerminateOptions {
   timeoutMs?: number | undefined;
 }
 
-/** What a supervisor of the system allows a service too before it is killed; see also `terminateTimeoutMs`. */
+/** The patience that `docker stop` has by default, too. */
 export const DEFAULT_TERMINATE_TIMEOUT_MS = 10_000;
 
 /** How long a killed process may take to be gone: the kernel has its memory to give back first. */
@@ -49,41 +50,51 @@ export async function terminateProcessTree(pid: number, options: TerminateOption
 
 /** A tree of which a process stays known when its parent has ended and it has been handed to another. */
 export interface TrackedTree {
-  /** The processes of the tree that are there now. What has come since the last call is among them. */
+  /**
+   * The processes of the tree that are there now, each the same object as long as it is the same process. What has
+   * come since the last call is among them.
+   */
   left(): Promise<ProcessEntry[]>;
 }
 
-export function trackTree(
-  pid: number,
-  startTime?: number,
-  reader: ProcessReader = systemReader,
-): TrackedTree {
+export function trackTree(pid: number, startTime?: number): TrackedTree {
   if (!processId.accepts(pid)) {
     throw new TypeError(`a process tree is named by ${processId.takes}; got ${describe(pid)}`);
   }
+  const { sameStart } = systemReader;
   let known: Map<number, ProcessEntry> | undefined;
 
-  function isRoot(process: ProcessEntry): boolean {
-    return process.pid === pid && (startTime === undefined || reader.sameStart(process.startTime, startTime));
-  }
-  function isKnown(process: ProcessEntry): boolean {
+  function knownAs(process: ProcessEntry): ProcessEntry | undefined {
     const entry = known?.get(process.pid);
-    return entry !== undefined && isSameProcess(reader, entry, process);
+    return entry && isSameProcess(sameStart, entry, process) ? entry : undefined;
+  }
+  function isRoot(process: ProcessEntry): boolean {
+    return process.pid === pid && (startTime === undefined || sameStart(process.startTime, startTime));
   }
   return {
     async left() {
-      const tree = withDescendants(reader, await reader.table(), known ? isKnown : isRoot);
+      const isFirst = known === undefined;
+      const found = withDescendants(
+        sameStart,
+        await systemReader.table(),
+        isFirst ? isRoot : (p) => !!knownAs(p),
+      );
+      if (isFirst && found.length === 0) await refuseHidden(pid);
+      const tree = found.map((process) => knownAs(process) ?? process);
       known = new Map(tree.map((process) => [process.pid, process]));
       return tree;
     },
   };
 }
 
-/** The last signal that a process was sent. */
-interface Signalled {
-  readonly startTime: number;
-  readonly signal: NodeJS.Signals;
-  readonly permitted: boolean;
+/** A process that the system hides from this user is not gone. */
+async function refuseHidden(pid: number): Promise<void> {
+  try {
+    await systemReader.find(pid);
+  } catch {
+    const hidden = { pid, ppid: 0, startTime: 0, command: "?" };
+    throw new TerminateError("the operating system does not show this process", [hidden]);
+  }
 }
 
 /** Ends what is left of a tree; see {@link terminateProcessTree}. */
@@ -93,7 +104,7 @@ export async function terminateTree(
 ): Promise<void> {
   const killAt = performance.now() + timeoutMs;
   const giveUpAt = killAt + KILL_TIMEOUT_MS;
-  const signalled = new Map<number, Signalled>();
+  const signalled = new Map<ProcessEntry, Signalled>();
 
   for (;;) {
     const left = await tree.left();
@@ -101,13 +112,12 @@ export async function terminateTree(
     refuseOwnTree(left);
 
     const signal = performance.now() < killAt ? "SIGTERM" : "SIGKILL";
-    for (const { pid, startTime } of left) {
-      const before = signalled.get(pid);
-      if (before?.signal === signal && before.startTime === startTime) continue;
-      signalled.set(pid, { startTime, signal, permitted: send(pid, signal) });
+    for (const target of left) {
+      if (signalled.get(target)?.signal === signal) continue;
+      signalled.set(target, { signal, permitted: send(target, signal) });
     }
     // Nothing that is left got the signal, so there is nothing to wait for.
-    if (left.every(({ pid }) => !signalled.get(pid)?.permitted)) {
+    if (left.every((target) => !signalled.get(target)?.permitted)) {
       throw new TerminateError("the operating system does not permit to stop these processes", left);
     }
     if (performance.now() >= giveUpAt) {
@@ -115,6 +125,12 @@ export async function terminateTree(
     }
     await delay(POLL_MS);
   }
+}
+
+/** The last signal that a process was sent. */
+interface Signalled {
+  readonly signal: NodeJS.Signals;
+  readonly permitted: boolean;
 }
 
 /** This process, or one that it descends from, is no backend: a wrong process id was handed in. */
@@ -125,9 +141,11 @@ function refuseOwnTree(left: readonly ProcessEntry[]): void {
 }
 
 /** Whether the signal was permitted. A process that has ended in the meantime takes no signal, and needs none. */
-function send(pid: number, signal: NodeJS.Signals): boolean {
+function send(target: ProcessEntry, signal: NodeJS.Signals): boolean {
+  // Its id may belong to another process since the tree was read.
+  if (!systemReader.isStillThere(target)) return true;
   try {
-    process.kill(pid, signal);
+    process.kill(target.pid, signal);
     return true;
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;

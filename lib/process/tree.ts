@@ -1,13 +1,13 @@
-import type { ProcessEntry, ProcessReader } from "./reader.js";
+import type { ProcessEntry, SameStart } from "./reader.js";
 
 /** Whether two entries are one process, not two that were given the same id one after the other. */
-export function isSameProcess(reader: ProcessReader, a: ProcessEntry, b: ProcessEntry): boolean {
-  return a.pid === b.pid && reader.sameStart(a.startTime, b.startTime);
+export function isSameProcess(sameStart: SameStart, a: ProcessEntry, b: ProcessEntry): boolean {
+  return a.pid === b.pid && sameStart(a.startTime, b.startTime);
 }
 
 /** Those processes of the table that `isRoot` takes, and all that descend from them; parents first. */
 export function withDescendants(
-  reader: ProcessReader,
+  sameStart: SameStart,
   table: readonly ProcessEntry[],
   isRoot: (process: ProcessEntry) => boolean,
 ): ProcessEntry[] {
@@ -21,7 +21,7 @@ export function withDescendants(
   // A set may grow while it is walked; what was added is walked too.
   for (const parent of tree) {
     for (const child of children.get(parent.pid) ?? []) {
-      if (isChildOf(reader, child, parent)) tree.add(child);
+      if (isChildOf(sameStart, child, parent)) tree.add(child);
     }
   }
   return [...tree];
@@ -31,10 +31,10 @@ export function withDescendants(
  * A child is never older than its parent. Windows leaves a process the id of a parent that has ended, which
  * another process may have been given since.
  */
-export function isChildOf(reader: ProcessReader, child: ProcessEntry, parent: ProcessEntry): boolean {
+export function isChildOf(sameStart: SameStart, child: ProcessEntry, parent: ProcessEntry): boolean {
   return (
     child.ppid === parent.pid &&
     child.pid !== parent.pid &&
-    (child.startTime >= parent.startTime || reader.sameStart(child.startTime, parent.startTime))
+    (child.startTime >= parent.startTime || sameStart(child.startTime, parent.startTime))
   );
 }

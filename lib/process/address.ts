@@ -1,0 +1,67 @@
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { connect, type NetConnectOpts } from "node:net";
+import { networkInterfaces } from "node:os";
+
+const CONNECT_TIMEOUT_MS = 500;
+
+/**
+ * How to connect to a gRPC target on this machine; `undefined` where it is another machine's, or can't be told
+ * to be this one's without asking a name server.
+ */
+export function onThisMachine(target: string): NetConnectOpts | undefined {
+  if (target.startsWith("unix:")) return { path: target.slice("unix:".length) };
+  if (target.startsWith("unix-abstract:")) return { path: `\0${target.slice("unix-abstract:".length)}` };
+  const [, bracketed, plain, port] = /^(?:\[(.+)\]|([^:]*)):(\d{1,5})$/.exec(target) ?? [];
+  const host = bracketed ?? plain;
+  if (host === undefined || Number(port) > 65_535) return undefined;
+  return isOwnHost(host) ? { host: host || "localhost", port: Number(port) } : undefined;
+}
+
+function isOwnHost(host: string): boolean {
+  if (["", "localhost", "0.0.0.0", "::", "::1"].includes(host) || /^127(\.\d+){3}$/.test(host)) return true;
+  return Object.values(networkInterfaces()).some((own) => own?.some(({ address }) => address === host));
+}
+
+/** Whether somebody accepts connections at a gRPC target on this machine. */
+export async function isListening(target: string): Promise<boolean> {
+  const options = onThisMachine(target);
+  if (!options) return false;
+  const socket = connect({ ...options, timeout: CONNECT_TIMEOUT_MS });
+  try {
+    return await new Promise((resolve) => {
+      const settle = (isListening: boolean) => () => resolve(isListening);
+      // No answer at all is that of a listener with a full queue: here, a refusal comes at once.
+      socket.once("connect", settle(true)).once("timeout", settle(true)).once("error", settle(false));
+    });
+  } finally {
+    socket.destroy();
+  }
+}
+
+/**
+ * Whether it is this very process that accepts connections at a gRPC target; `false` where the system does not
+ * tell. Linux lists listening sockets in `/proc/net/tcp` (state 0A, the local port in hexadecimal, the inode).
+ */
+export function isOwnListener(target: string): boolean {
+  const options = onThisMachine(target);
+  if (!options || !("port" in options)) return false;
+  try {
+    const port = options.port.toString(16).toUpperCase().padStart(4, "0");
+    const listening = ["/proc/net/tcp", "/proc/net/tcp6"]
+      .flatMap((file) => readFileSync(file, "latin1").split("\n"))
+      .map((line) => line.trim().split(/\s+/))
+      .filter(([, local, , state]) => local?.endsWith(`:${port}`) && state === "0A")
+      .map((fields) => `socket:[${fields[9]}]`);
+    return readdirSync("/proc/self/fd").some((fd) => listening.includes(linkOf(`/proc/self/fd/${fd}`)));
+  } catch {
+    return false;
+  }
+}
+
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return "";
+  }
+}
