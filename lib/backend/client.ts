@@ -2,12 +2,12 @@ import {
   ChannelCredentials,
   type ChannelOptions,
   Client,
+  connectivityState,
   Metadata,
   type MethodDefinition,
   type ServiceError,
   status as statusCodes,
 } from "@grpc/grpc-js";
-import { detail } from "../message.js";
 import { bearerToken, checkOptions } from "../options.js";
 import type { LoadedModel } from "../registry/registry.js";
 import type { BackendStatus } from "./messages.js";
@@ -31,6 +31,7 @@ export interface BackendClient {
 /** Makes the client for one model. It is called once a model, and the client is kept. */
 export type BackendClientFactory = (model: LoadedModel) => BackendClient;
 
+/** Options of {@link grpcBackendClient}. */
 export interface GrpcBackendClientOptions {
   /** Sent with each call as the metadata `authorization: Bearer <token>`. Default: none is sent. */
   token?: string | undefined;
@@ -41,6 +42,7 @@ export interface GrpcBackendClientOptions {
 /** A call that failed: the name of its gRPC status (`UNIMPLEMENTED`, `UNAVAILABLE`, …) and what was said. */
 export class BackendCallError extends Error {
   override readonly name = "BackendCallError";
+  /** The name of a gRPC status: https://grpc.io/docs/guides/status-codes/ */
   readonly code: string;
 
   constructor(code: string, message: string, options?: ErrorOptions) {
@@ -48,14 +50,17 @@ export class BackendCallError extends Error {
     this.code = code;
   }
 
-  /** Takes whatever a client rejected with; gRPC's own errors have a numeric `code`. */
+  /** Takes whatever a client rejected with. gRPC's own errors have the number of the status in `code`. */
   static from(error: unknown): BackendCallError {
     if (error instanceof BackendCallError) return error;
-    const { code, details, message } = Object(error) as Partial<ServiceError>;
-    const name = code === undefined ? undefined : statusCodes[code];
+    const { code, details, message } = Object(error) as Partial<Omit<ServiceError, "code">> & {
+      code?: unknown;
+    };
+    const name = typeof code === "number" ? statusCodes[code] : code;
+    const isStatus = typeof name === "string" && Object.hasOwn(statusCodes, name);
     // gRPC leaves the label of an empty note at the end of what went wrong while connecting.
     const said = String(details || message || error).replace(/\.? Resolution note: *$/, "");
-    return new BackendCallError(name ?? "UNKNOWN", detail(said), { cause: error });
+    return new BackendCallError(isStatus ? name : "UNKNOWN", said, { cause: error });
   }
 }
 
@@ -81,6 +86,9 @@ const CHANNEL_OPTIONS: ChannelOptions = {
 interface Channel {
   readonly client: Client;
   readonly openedAt: number;
+  /** How many calls are under way. */
+  calls: number;
+  /** The last call to end found nobody, or got no answer. */
   failed: boolean;
 }
 
@@ -104,20 +112,30 @@ export function grpcBackendClient(options: GrpcBackendClientOptions = {}): Backe
 }
 
 function connect(address: string, credentials: ChannelCredentials, metadata: Metadata): BackendClient {
-  let channel = openChannel();
+  let current: Channel | undefined;
   let closed = false;
 
-  function openChannel(): Channel {
-    const client = new Client(address, credentials, CHANNEL_OPTIONS);
-    return { client, openedAt: performance.now(), failed: false };
+  function acquire(): Channel {
+    if (current?.failed && performance.now() - current.openedAt >= REDIAL_MS) retire(current);
+    current ??= {
+      client: new Client(address, credentials, CHANNEL_OPTIONS),
+      openedAt: performance.now(),
+      calls: 0,
+      failed: false,
+    };
+    current.calls++;
+    return current;
   }
 
-  function currentChannel(): Channel {
-    if (channel.failed && performance.now() - channel.openedAt >= REDIAL_MS) {
-      channel.client.close();
-      channel = openChannel();
-    }
-    return channel;
+  function release(channel: Channel): void {
+    channel.calls--;
+    if (channel.calls === 0 && channel !== current) channel.client.close();
+  }
+
+  /** Calls that are under way on it may still end. */
+  function retire(channel: Channel): void {
+    if (channel === current) current = undefined;
+    if (channel.calls === 0) channel.client.close();
   }
 
   function call<Request extends object, Response>(
@@ -127,15 +145,18 @@ function connect(address: string, credentials: ChannelCredentials, metadata: Met
     return new Promise((resolve, reject) => {
       if (closed) throw new BackendCallError("CANCELLED", "the connection to the backend was closed");
       signal.throwIfAborted();
-      const used = currentChannel();
+      const channel = acquire();
       const onReply = (error: ServiceError | null, response?: Response) => {
         signal.removeEventListener("abort", onAbort);
-        used.failed = error !== null && (signal.aborted || error.code === statusCodes.UNAVAILABLE);
+        channel.failed = error !== null && (signal.aborted || error.code === statusCodes.UNAVAILABLE);
+        // An attempt to connect that nobody waits for would keep the program running until it is given up.
+        if (signal.aborted && !isConnected(channel)) retire(channel);
+        release(channel);
         if (error) reject(BackendCallError.from(error));
         else resolve(response as Response);
       };
       const onAbort = () => underWay.cancel();
-      const underWay = used.client.makeUnaryRequest(
+      const underWay = channel.client.makeUnaryRequest(
         method.path,
         method.requestSerialize,
         method.responseDeserialize,
@@ -152,13 +173,17 @@ function connect(address: string, credentials: ChannelCredentials, metadata: Met
     health: async (signal) => Buffer.from((await call(backendService.health, signal)).message).equals(OK),
     free: async (signal) => {
       const { success, message } = await call(backendService.free, signal);
-      if (!success) throw new BackendCallError("UNKNOWN", `Free did not succeed: ${detail(message)}`);
+      if (!success) throw new BackendCallError("UNKNOWN", `Free did not succeed: ${message}`);
     },
     close: () => {
       closed = true;
-      channel.client.close();
+      if (current) retire(current);
     },
   };
+}
+
+function isConnected({ client }: Channel): boolean {
+  return client.getChannel().getConnectivityState(false) === connectivityState.READY;
 }
 
 const OK = Buffer.from("OK");

@@ -7,7 +7,7 @@ interface Connection {
   readonly client: BackendClient;
 }
 
-/** The clients of all models: one each, made at the first call and kept. */
+/** The clients of all models by name: one each, made when it is first needed and kept. */
 export class Connections {
   readonly #createClient: BackendClientFactory;
   readonly #connections = new Map<string, Connection>();
@@ -16,40 +16,41 @@ export class Connections {
     this.#createClient = createClient;
   }
 
-  /** Makes a call to a model's backend, which has `timeoutMs` to answer. Whatever fails, the promise rejects. */
-  call<T>(
-    model: LoadedModel,
-    timeoutMs: number,
-    method: (client: BackendClient, signal: AbortSignal) => Promise<T>,
-  ): Promise<T> {
-    return withDeadline(
-      timeoutMs,
-      (signal) => method(this.#connect(model), signal),
-      () => new BackendCallError("DEADLINE_EXCEEDED", "the backend did not answer in time"),
-    );
+  /** The client for a model's backend; a new one where the backend's address is another one now. */
+  open(name: string, model: LoadedModel): BackendClient {
+    const existing = this.#connections.get(name);
+    if (existing?.address === model.address) return existing.client;
+    this.close(name);
+    const client = this.#createClient(model);
+    this.#connections.set(name, { address: model.address, client });
+    return client;
   }
 
-  get size(): number {
-    return this.#connections.size;
+  has(name: string): boolean {
+    return this.#connections.has(name);
   }
 
   get names(): string[] {
     return [...this.#connections.keys()];
   }
 
-  /** Closes a model's connection. The next call opens a new one. */
   close(name: string): void {
     const connection = this.#connections.get(name);
     this.#connections.delete(name);
-    connection?.client.close();
+    try {
+      connection?.client.close();
+    } catch {
+      // A host's own client that can't be closed is no reason to fail what is under way.
+    }
   }
+}
 
-  #connect(model: LoadedModel): BackendClient {
-    const existing = this.#connections.get(model.name);
-    if (existing?.address === model.address) return existing.client;
-    this.close(model.name);
-    const client = this.#createClient(model);
-    this.#connections.set(model.name, { address: model.address, client });
-    return client;
-  }
+/** Makes a call that a backend has `timeoutMs` to answer, whether or not its client takes notice of the signal. */
+export function callBackend<T>(
+  timeoutMs: number,
+  call: (signal: AbortSignal) => Promise<T>,
+  hurry?: AbortSignal,
+): Promise<T> {
+  const expired = () => new BackendCallError("DEADLINE_EXCEEDED", "the backend did not answer in time");
+  return withDeadline(timeoutMs, call, expired, hurry);
 }
