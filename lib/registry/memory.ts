@@ -1,6 +1,8 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { BackendError } from "../errors.js";
 import { quote } from "../message.js";
 import { aFunction, checkOptions, nonEmptyString, processId, required } from "../options.js";
+import { isListening, isOwnListener } from "../process/address.js";
 import { findProcessByAddress } from "../process/find.js";
 import type { ProcessEntry } from "../process/reader.js";
 import { isRunning, processStartTime } from "../process/system.js";
@@ -19,8 +21,8 @@ export interface Registration {
    */
   pid?: number | undefined;
   /**
-   * Stops the backend in the host's own way (`docker stop`, systemd, …), instead of a signal. Whatever is left
-   * of the process tree when it is done is terminated.
+   * Stops the backend in the host's own way (`docker stop`, systemd, …), instead of a signal. It has `timeoutMs`;
+   * whatever is left of the process tree when it is done is terminated.
    */
   stop?: ((options: RegistryShutdownOptions) => unknown) | undefined;
 }
@@ -28,18 +30,23 @@ export interface Registration {
 /** The process of a registered model. */
 interface BackendProcess {
   readonly pid: number;
-  readonly startTime: number | undefined;
+  readonly startTime: number;
 }
 
 interface Entry {
   readonly registration: Registration;
-  process(): Promise<BackendProcess | undefined>;
+  /** Its process, where one can be seen. With `isUrgent`, what was found a moment ago is not good enough. */
+  process(isUrgent?: boolean): Promise<BackendProcess | undefined>;
 }
 
 /** How long "there is no such process" holds before the process table is searched again. */
 const SEARCH_AGAIN_MS = 1000;
 
-/** No process was ever started then: the process had ended before it was registered. */
+/** How long a port may stay taken after the process that was known to hold it. */
+const FREE_PORT_MS = 2000;
+const POLL_MS = 50;
+
+/** The start time of a process that had ended before it was registered: no process has it. */
 const NEVER_STARTED = -1;
 
 /**
@@ -89,21 +96,23 @@ export class InMemoryModelRegistry implements ModelRegistry {
    * Stops the model's backend and takes it off the list: by its `stop` hook where it has one, otherwise by
    * terminating its process tree.
    *
-   * @throws {BackendError} where there is no way to stop it, or its hook failed; the model stays listed.
+   * @throws {BackendError} where there is no way to stop it, its hook failed, or something still answers at its
+   *   address; the model stays listed.
    * @throws {TerminateError} where a process is left; the model stays listed.
    */
   async shutdown(name: string, options: RegistryShutdownOptions): Promise<void> {
     const entry = this.#entries.get(name);
     if (!entry) return;
-    const { stop } = entry.registration;
-    const process = await entry.process();
-    if (!stop && !process) {
+    const { stop, address } = entry.registration;
+    const backend = await entry.process(true);
+    if (!stop && !backend) {
       throw new BackendError(
-        `model ${quote(name)} can't be stopped: its process was not found on this machine; register the model ` +
-          "with its pid or with a stop hook",
+        `model ${quote(name)} can't be stopped: no process of it can be seen on this machine; register the model ` +
+          "with the pid of one that can, or with a stop hook",
       );
     }
-    const tree = process && trackTree(process.pid, process.startTime);
+    const tree = backend && trackTree(backend.pid, backend.startTime);
+    const terminateBy = performance.now() + options.timeoutMs;
     if (stop) {
       // Read now: what outlives its parent could not be told from a stranger afterwards.
       await tree?.left();
@@ -112,39 +121,66 @@ export class InMemoryModelRegistry implements ModelRegistry {
       } catch (cause) {
         throw new BackendError(`the stop hook of model ${quote(name)} failed`, { cause });
       }
+      options.signal.throwIfAborted();
     }
-    if (tree) await terminateTree(tree, options.timeoutMs);
+    if (tree) await terminateTree(tree, Math.max(0, terminateBy - performance.now()));
+    await seeAddressFree(name, address, terminateBy);
     // The host may have registered a new backend under this name in the meantime.
     if (this.#entries.get(name) === entry) this.#entries.delete(name);
   }
+}
+
+/**
+ * Sees that nobody answers at the address any more. Where a start script ended before its backend, the backend is not
+ * among the descendants of the registered process: it is found by the address, and terminated too.
+ */
+async function seeAddressFree(name: string, address: string, terminateBy: number): Promise<void> {
+  if (!(await isListening(address)) || isOwnListener(address)) return;
+  const stray = await findProcessByAddress(address);
+  if (stray) {
+    const timeoutMs = Math.max(0, terminateBy - performance.now());
+    await terminateTree(trackTree(stray.pid, stray.startTime), timeoutMs);
+  }
+  // A port that a container runtime holds for its container is free a moment later.
+  for (
+    const giveUpAt = performance.now() + FREE_PORT_MS;
+    performance.now() < giveUpAt;
+    await delay(POLL_MS)
+  ) {
+    if (!(await isListening(address))) return;
+  }
+  throw new BackendError(
+    `model ${quote(name)} is not stopped: its process is gone, but ${quote(address)} still answers; end what ` +
+      "listens there, or register the model with its pid",
+  );
 }
 
 async function describeModel({ registration: { name, address }, process }: Entry): Promise<LoadedModel> {
   return { name, address, ...(await process()) };
 }
 
-function rememberProcess(pid: number): () => Promise<BackendProcess> {
+function rememberProcess(pid: number): Entry["process"] {
   const process = processStartTime(pid).then(
-    (startTime) => ({ pid, startTime: startTime ?? NEVER_STARTED }),
-    // The process table can't be read here; the id is all there is to go by.
-    () => ({ pid, startTime: undefined }),
+    (startTime): BackendProcess => ({ pid, startTime: startTime ?? NEVER_STARTED }),
+    // Without a start time it could not be told from another one that gets its id later.
+    () => undefined,
   );
   return () => process;
 }
 
-function searchProcess(address: string): () => Promise<BackendProcess | undefined> {
-  let found: ProcessEntry | undefined;
-  let search: Promise<ProcessEntry | undefined> | undefined;
+function searchProcess(address: string): Entry["process"] {
+  let search: Promise<ProcessEntry | undefined> = Promise.resolve(undefined);
   let searchedAt = Number.NEGATIVE_INFINITY;
 
-  return async () => {
-    if (found && (await isRunning(found))) return identify(found);
-    if (performance.now() - searchedAt >= SEARCH_AGAIN_MS) {
+  return async (isUrgent = false) => {
+    const known = await search;
+    if (known && (await isRunning(known))) return identify(known);
+    if (isUrgent || performance.now() - searchedAt >= SEARCH_AGAIN_MS) {
       searchedAt = performance.now();
       search = findProcessByAddress(address).catch(() => undefined);
     }
-    found = await search;
-    return found && identify(found);
+    const found = await search;
+    return found && (await isRunning(found)) ? identify(found) : undefined;
   };
 }
 
