@@ -1,5 +1,6 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { RequestHandler } from "express";
+import { kindOf } from "./message.js";
 import { bearerToken } from "./options.js";
 import { sendError } from "./response.js";
 
@@ -15,13 +16,12 @@ import { sendError } from "./response.js";
  */
 export function bearerAuth(tokens: readonly string[]): RequestHandler {
   if (!Array.isArray(tokens) || tokens.length === 0) {
-    throw new TypeError(
-      `bearerAuth takes an array of at least one token, got ${Array.isArray(tokens) ? "an empty one" : `a ${typeof tokens}`}`,
-    );
+    const got = Array.isArray(tokens) ? "an empty one" : kindOf(tokens);
+    throw new TypeError(`bearerAuth takes an array of at least one token, got ${got}`);
   }
   const expected = tokens.map((token: string, index) => {
     if (!bearerToken.accepts(token)) {
-      throw new TypeError(`bearerAuth: token ${index} is not ${bearerToken.takes}, but a ${typeof token}`);
+      throw new TypeError(`bearerAuth: token ${index} is not ${bearerToken.takes}, but ${kindOf(token)}`);
     }
     return digest(token);
   });

@@ -1,3 +1,4 @@
+import { isUtf8 } from "node:buffer";
 import express, { type Request, type Response } from "express";
 import { InvalidRequestError } from "./errors.js";
 import { quote } from "./message.js";
@@ -7,7 +8,15 @@ const MAX_BODY_BYTES = 16 * 1024;
 /** A page of another origin can send forms and plain text unasked, but nothing of these types. */
 const JSON_TYPES = ["application/json", "application/*+json"];
 
-const parseJson = express.json({ type: JSON_TYPES, limit: MAX_BODY_BYTES, strict: false });
+const parseJson = express.json({
+  type: JSON_TYPES,
+  limit: MAX_BODY_BYTES,
+  strict: false,
+  // Decoding would put another character in the place of what is not valid, and so make another name of it.
+  verify: (_req, _res, body, encoding) => {
+    if (encoding === "utf-8" && !isUtf8(body)) throw new Error("not valid UTF-8");
+  },
+});
 
 /**
  * The JSON body of a request, whether or not the host app has read it already. No body has no members.
@@ -16,19 +25,41 @@ const parseJson = express.json({ type: JSON_TYPES, limit: MAX_BODY_BYTES, strict
  */
 export async function readJsonBody(req: Request, res: Response): Promise<unknown> {
   const contentType = req.headers["content-type"];
-  if (contentType === undefined) return {};
+  const isJson = req.is(JSON_TYPES);
+  if (contentType === undefined || isJson === null) return {};
   // Asked before anything else: a body of another type is not taken even where the host app has parsed it.
-  if (!req.is(JSON_TYPES)) {
+  if (isJson === false) {
     throw new InvalidRequestError(
       `a body of type ${quote(contentType)} is not read; send it as application/json`,
     );
   }
-  if (!req.readableEnded) {
+  if (req.readableEnded) {
+    // The host app has read it already, and may have a larger limit.
+    if (Number(req.headers["content-length"]) > MAX_BODY_BYTES) throw tooLarge();
+    if (Buffer.isBuffer(req.body)) return parseBytes(req.body);
+  } else {
     await new Promise<void>((resolve, reject) => {
       parseJson(req, res, (error?: unknown) => (error ? reject(explain(error)) : resolve()));
     });
   }
   return req.body;
+}
+
+/** What `express.raw()` makes of a body. */
+function parseBytes(body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString());
+  } catch (cause) {
+    throw notJson({ cause });
+  }
+}
+
+function notJson(options: ErrorOptions): InvalidRequestError {
+  return new InvalidRequestError('the body is not valid JSON; send {"model": "NAME"}', 400, options);
+}
+
+function tooLarge(options?: ErrorOptions): InvalidRequestError {
+  return new InvalidRequestError(`the body is larger than ${MAX_BODY_BYTES} bytes`, 413, options);
 }
 
 /** Express' body parser names what went wrong in `type`. */
@@ -37,7 +68,7 @@ function explain(error: unknown): unknown {
   const options = { cause: error };
   switch (type) {
     case "entity.too.large":
-      return new InvalidRequestError(`the body is larger than ${MAX_BODY_BYTES} bytes`, 413, options);
+      return tooLarge(options);
     case "charset.unsupported":
       return new InvalidRequestError(
         `charset ${quote(String(charset))} is not read; send UTF-8`,
@@ -50,8 +81,10 @@ function explain(error: unknown): unknown {
         415,
         options,
       );
+    case "entity.verify.failed":
+      return new InvalidRequestError("the body is not valid UTF-8", 400, options);
     case "entity.parse.failed":
-      return new InvalidRequestError('the body is not valid JSON; send {"model": "NAME"}', 400, options);
+      return notJson(options);
     default:
       return Number(status) < 500 ? new InvalidRequestError("the body can't be read", 400, options) : error;
   }

@@ -16,8 +16,13 @@ export {
   ModelNotLoadedError,
   MonitorError,
 } from "./errors.js";
-export { BackendMonitor, type BackendMonitorOptions, type ShutdownOptions } from "./monitor.js";
+export {
+  BackendMonitor,
+  type BackendMonitorOptions,
+  type MonitorAnswer,
+  type ShutdownOptions,
+} from "./monitor.js";
 export { InMemoryModelRegistry, type Registration } from "./registry/memory.js";
 export type { LoadedModel, ModelRegistry, RegistryShutdownOptions } from "./registry/registry.js";
-export type { ErrorAnswer, MonitorAnswer } from "./response.js";
+export type { ErrorAnswer } from "./response.js";
 export { type BackendMonitorRouterOptions, createBackendMonitorRouter, type Logger } from "./router.js";

@@ -1,26 +1,17 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { inspect } from "node:util";
 import { BackendCallError, type BackendClientFactory, grpcBackendClient } from "./backend/client.js";
-import { Connections } from "./backend/connections.js";
+import { Connections, callBackend } from "./backend/connections.js";
 import { BackendState, type BackendStatus, type MemoryUsage } from "./backend/messages.js";
 import { withDeadline } from "./deadline.js";
 import { BackendError, InternalError, ModelBusyError, ModelNotLoadedError, MonitorError } from "./errors.js";
 import { detail, quote } from "./message.js";
-import {
-  aFunction,
-  checkOptions,
-  milliseconds,
-  nonEmptyString,
-  type OptionCheck,
-  objectWith,
-  processId,
-  required,
-} from "./options.js";
+import { aFunction, checkOptions, milliseconds, type OptionCheck, objectWith, required } from "./options.js";
 import { type ProcessSample, sampleProcess } from "./process/stats.js";
 import { DEFAULT_TERMINATE_TIMEOUT_MS, TerminateError } from "./process/terminate.js";
+import { lookUp } from "./registry/look-up.js";
 import type { LoadedModel, ModelRegistry } from "./registry/registry.js";
-import type { MonitorAnswer } from "./response.js";
 
+/** Options of {@link BackendMonitor}. */
 export interface BackendMonitorOptions {
   /** Knows which models are loaded and how to stop them. */
   registry: ModelRegistry;
@@ -36,9 +27,30 @@ export interface BackendMonitorOptions {
   terminateTimeoutMs?: number | undefined;
 }
 
+/** Options of `BackendMonitor.shutdown`. */
 export interface ShutdownOptions {
   /** Neither wait for the model to be idle nor call `Free`. Default false. */
   force?: boolean | undefined;
+}
+
+/** What the monitor tells of one model; the members after `memory` are there where the backend reports no memory. */
+export interface MonitorAnswer {
+  /** `0` uninitialized, `1` busy, `2` ready, `-1` error or unknown; a backend may report others. */
+  state: number;
+  memory: {
+    /** Bytes; `null` where neither the backend nor the operating system tells. */
+    total: bigint | null;
+    /** The parts of it, in bytes. */
+    breakdown: Record<string, bigint>;
+  };
+  /** From the operating system: bytes, summed over the process tree. `rss` is `memory.total`, as a plain number. */
+  memory_info?: { rss: number | null; vms: number | null };
+  /** `100 × rss ÷ the machine's physical memory`. */
+  memory_percent?: number | null;
+  /** 100 is one core fully used, summed over the process tree. */
+  cpu_percent?: number | null;
+  /** Why the backend's `Status` call failed, where it did. */
+  status_error?: { code: string; message: string };
 }
 
 const DEFAULT_STATUS_TIMEOUT_MS = 2_000;
@@ -75,6 +87,7 @@ export class BackendMonitor {
   readonly #freeTimeoutMs: number;
   readonly #terminateTimeoutMs: number;
   readonly #connections: Connections;
+  /** The last sample of each model, from which the next one measures CPU. */
   readonly #samples = new Map<string, ProcessSample>();
   readonly #shutdowns = new Map<string, Shutdown>();
   #pruneAt = FIRST_PRUNE_AT;
@@ -91,8 +104,8 @@ export class BackendMonitor {
   }
 
   /**
-   * What a model is doing and what it costs: by its backend's `Status`, and where that fails or tells of no memory,
-   * by the operating system.
+   * What a model is doing and what it costs: from its backend's `Status`, and where that fails or reports no
+   * memory, from the operating system.
    *
    * @throws {ModelNotLoadedError} where the registry does not know the model.
    * @throws {BackendError} where neither the backend nor the operating system answers.
@@ -100,23 +113,22 @@ export class BackendMonitor {
    */
   async status(name: string): Promise<MonitorAnswer> {
     const model = await this.#lookUp(name);
-    if (this.#connections.size >= this.#pruneAt) await this.#prune();
     const deadline = performance.now() + this.#statusTimeoutMs;
     try {
-      const { state, memory } = await this.#askStatus(model);
+      const { state, memory } = await this.#askStatus(name, model);
       if (hasMemory(memory)) return { state, memory };
       // The call itself succeeded: its state is the answer, whether or not the rest is to be had.
-      return { state, ...(await this.#sample(model).catch(() => NOTHING_KNOWN)) };
+      return { state, ...(await this.#sample(name, model).catch(() => NOTHING_KNOWN)) };
     } catch (error) {
       const failure = BackendCallError.from(error);
-      const isHealthy = failure.code === "UNIMPLEMENTED" && (await this.#isHealthy(model, deadline));
-      const usage = await this.#sample(model).catch((cause: unknown) => {
-        throw bothFailed(model, failure, cause);
+      const isHealthy = failure.code === "UNIMPLEMENTED" && (await this.#isHealthy(name, model, deadline));
+      const usage = await this.#sample(name, model).catch((cause: unknown) => {
+        throw bothFailed(name, failure, cause);
       });
       return {
         state: isHealthy ? BackendState.READY : BackendState.ERROR,
         ...usage,
-        status_error: { code: failure.code, message: failure.message },
+        status_error: { code: failure.code, message: detail(failure.message) },
       };
     }
   }
@@ -150,125 +162,112 @@ export class BackendMonitor {
   }
 
   async #stop(name: string, hurry: AbortSignal): Promise<void> {
-    let model = await this.#lookUp(name);
-    model = await this.#drain(model, hurry);
-    await this.#free(model, hurry);
-    await this.#terminate(model, hurry.aborted);
+    const model = await this.#drain(name, hurry);
+    await this.#free(name, model, hurry);
+    await this.#terminate(name, model, hurry.aborted);
     this.#forget(name);
   }
 
   /** Waits until the model is idle, or until there is a hurry. */
-  async #drain(model: LoadedModel, hurry: AbortSignal): Promise<LoadedModel> {
+  async #drain(name: string, hurry: AbortSignal): Promise<LoadedModel> {
     const deadline = performance.now() + this.#drainTimeoutMs;
-    let current = model;
-    while (!hurry.aborted && (await this.#isBusy(current))) {
-      const remaining = deadline - performance.now();
-      if (remaining <= 0) {
+    let isBusy = false;
+    for (;;) {
+      const model = await this.#lookUp(name);
+      if (hurry.aborted) return model;
+      isBusy = await this.#isBusy(name, model, isBusy, hurry);
+      if (!isBusy || hurry.aborted) return model;
+
+      const remainingMs = deadline - performance.now();
+      if (remainingMs <= 0) {
         throw new ModelBusyError(
-          `model ${quote(model.name)} is still busy after ${this.#drainTimeoutMs} ms and was not stopped; ` +
+          `model ${quote(name)} is still busy after ${this.#drainTimeoutMs} ms and was not stopped; ` +
             'try again later, or send "force": true to stop it all the same',
         );
       }
-      await delay(Math.min(DRAIN_POLL_MS, remaining), undefined, { signal: hurry }).catch(() => {});
-      current = await this.#lookUp(model.name);
+      await delay(Math.min(DRAIN_POLL_MS, remainingMs), undefined, { signal: hurry }).catch(() => {});
     }
-    return current;
   }
 
-  /** A backend that does not answer is not known to be busy. */
-  async #isBusy(model: LoadedModel): Promise<boolean> {
+  /** A backend that does not answer is what it was: busy where it said so before, otherwise not known to be. */
+  async #isBusy(name: string, model: LoadedModel, wasBusy: boolean, hurry: AbortSignal): Promise<boolean> {
     if (model.busy) return true;
-    const status = await this.#askStatus(model).catch(() => undefined);
-    return status?.state === BackendState.BUSY;
+    try {
+      const { state } = await this.#askStatus(name, model, hurry);
+      return state === BackendState.BUSY;
+    } catch (error) {
+      return wasBusy && BackendCallError.from(error).code === "DEADLINE_EXCEEDED";
+    }
   }
 
-  #askStatus(model: LoadedModel): Promise<BackendStatus> {
-    return this.#connections.call(model, this.#statusTimeoutMs, (client, signal) => client.status(signal));
+  async #askStatus(name: string, model: LoadedModel, hurry?: AbortSignal): Promise<BackendStatus> {
+    const client = this.#connections.open(name, model);
+    return callBackend(this.#statusTimeoutMs, (signal) => client.status(signal), hurry);
   }
 
-  async #isHealthy(model: LoadedModel, deadline: number): Promise<boolean> {
+  async #isHealthy(name: string, model: LoadedModel, deadline: number): Promise<boolean> {
+    // The model may have been stopped meanwhile: that is no reason to connect to it again.
+    if (!this.#connections.has(name)) return false;
     const timeoutMs = Math.max(0, deadline - performance.now());
     try {
-      return await this.#connections.call(model, timeoutMs, (client, signal) => client.health(signal));
+      const client = this.#connections.open(name, model);
+      return await callBackend(timeoutMs, (signal) => client.health(signal));
     } catch {
       return false;
     }
   }
 
   /** Best effort: a backend that has no `Free`, or fails in it, is stopped all the same. */
-  async #free(model: LoadedModel, hurry: AbortSignal): Promise<void> {
+  async #free(name: string, model: LoadedModel, hurry: AbortSignal): Promise<void> {
     if (hurry.aborted) return;
-    await this.#connections
-      .call(model, this.#freeTimeoutMs, (client, signal) => client.free(AbortSignal.any([signal, hurry])))
-      .catch(() => {});
+    try {
+      const client = this.#connections.open(name, model);
+      await callBackend(this.#freeTimeoutMs, (signal) => client.free(signal), hurry);
+    } catch {
+      // The process is stopped next, and gives back all that it holds.
+    }
   }
 
-  async #terminate(model: LoadedModel, force: boolean): Promise<void> {
-    const name = quote(model.name);
+  async #terminate(name: string, model: LoadedModel, force: boolean): Promise<void> {
     const timeoutMs = this.#terminateTimeoutMs;
     try {
       await withDeadline(
         timeoutMs + REGISTRY_SHUTDOWN_MARGIN_MS,
-        (signal) => this.#registry.shutdown(model.name, { force, timeoutMs, signal }),
-        () => new BackendError(`model ${name} could not be stopped in time; it may still be running`),
+        (signal) => this.#registry.shutdown(name, { force, timeoutMs, signal }),
+        () => new BackendError(`model ${quote(name)} could not be stopped in time; it may still be running`),
       );
     } catch (cause) {
       if (cause instanceof MonitorError) throw cause;
       if (cause instanceof TerminateError) {
-        throw new BackendError(`model ${name} could not be stopped; ${cause.message}`, { cause });
+        throw new BackendError(`model ${quote(name)} could not be stopped; ${cause.message}`, { cause });
       }
-      throw new InternalError(`the registry failed to stop model ${name}; see the server's log`, { cause });
+      const message = `the registry failed to stop model ${quote(name)}; the server's logger is told why`;
+      throw new InternalError(message, { cause });
     }
-    const listed = await this.#get(model.name);
-    if (listed && listed.pid === model.pid && listed.address === model.address) {
+    const listed = await lookUp(this.#registry, name, this.#statusTimeoutMs);
+    if (listed && isSameBackend(listed, model)) {
       throw new InternalError(
-        `the registry says that model ${name} is stopped, but still lists it; its shutdown() has to end the ` +
-          "process and take the model off the list",
+        `the registry says that model ${quote(name)} is stopped, but still lists it; its shutdown() has to end ` +
+          "the process and take the model off the list",
       );
     }
   }
 
   async #lookUp(name: string): Promise<LoadedModel> {
-    const model = await this.#get(name);
-    if (model) return model;
-    this.#forget(name);
-    throw new ModelNotLoadedError(`model ${quote(name)} is not loaded`);
-  }
-
-  async #get(name: string): Promise<LoadedModel | undefined> {
-    let model: LoadedModel | undefined;
-    try {
-      model = await withDeadline(
-        this.#statusTimeoutMs,
-        () => this.#registry.get(name),
-        () => new Error(`registry.get() did not answer within ${this.#statusTimeoutMs} ms`),
-      );
-    } catch (cause) {
-      throw new InternalError(`the registry failed to look up model ${quote(name)}; see the server's log`, {
-        cause,
-      });
+    const model = await lookUp(this.#registry, name, this.#statusTimeoutMs);
+    if (!model) {
+      this.#forget(name);
+      throw new ModelNotLoadedError(`model ${quote(name)} is not loaded`);
     }
-    if (!model) return undefined;
-    if (!isLoadedModel(model)) {
-      throw new InternalError(
-        `the registry has no usable entry for model ${quote(name)}; see the server's log`,
-        {
-          cause: new TypeError(
-            "registry.get() returns undefined, or an object with a name and an address (strings) and, where there " +
-              `is one, a pid (a whole number from 1); got ${inspect(model)}`,
-          ),
-        },
-      );
-    }
+    if (this.#connections.names.length >= this.#pruneAt) void this.#prune();
     return model;
   }
 
   /** What the operating system tells of a model's process. */
-  async #sample(model: LoadedModel): Promise<SystemUsage> {
-    const { name, pid, startTime } = model;
-    if (pid === undefined || pid === null) throw new Error("no process of it is known on this machine");
+  async #sample(name: string, { pid, startTime }: LoadedModel): Promise<SystemUsage> {
+    if (pid === undefined) throw new Error("no process of it can be seen on this machine");
     const sample = await sampleProcess(pid, { startTime, previous: this.#samples.get(name) });
-    this.#samples.set(name, sample);
+    if (this.#connections.has(name)) this.#samples.set(name, sample);
     return {
       memory: { total: BigInt(sample.rss), breakdown: mapValues(sample.breakdown, BigInt) },
       memory_info: { rss: sample.rss, vms: sample.vms },
@@ -282,16 +281,21 @@ export class BackendMonitor {
     this.#samples.delete(name);
   }
 
-  /** Forgets models that the registry dropped without a shutdown. Where it can't list, they are kept. */
+  /** Forgets models that the registry dropped without a shutdown. Where it does not tell, they are kept. */
   async #prune(): Promise<void> {
     this.#pruneAt = Number.POSITIVE_INFINITY;
     try {
-      const listed = new Set((await this.#registry.list()).map(({ name }) => name));
+      const list = await withDeadline(
+        this.#statusTimeoutMs,
+        () => this.#registry.list(),
+        () => new Error("registry.list() did not answer"),
+      );
+      const listed = new Set(list.map(({ name }) => name));
       for (const name of this.#connections.names) if (!listed.has(name)) this.#forget(name);
     } catch {
-      // The next try is as far off as if nothing had been to forget.
+      // The next try is as far off as if there had been nothing to forget.
     }
-    this.#pruneAt = Math.max(FIRST_PRUNE_AT, 2 * this.#connections.size);
+    this.#pruneAt = Math.max(FIRST_PRUNE_AT, 2 * this.#connections.names.length);
   }
 }
 
@@ -309,19 +313,15 @@ function hasMemory(memory: BackendStatus["memory"]): memory is MemoryUsage {
   return memory !== undefined && (memory.total > 0 || Object.keys(memory.breakdown).length > 0);
 }
 
-function isLoadedModel(model: LoadedModel): boolean {
-  const { name, address, pid } = model;
-  return (
-    [name, address].every(nonEmptyString.accepts) &&
-    (pid === undefined || pid === null || processId.accepts(pid))
-  );
+function isSameBackend(a: LoadedModel, b: LoadedModel): boolean {
+  return a.address === b.address && a.pid === b.pid && a.startTime === b.startTime;
 }
 
-function bothFailed(model: LoadedModel, failure: BackendCallError, cause: unknown): BackendError {
-  const reason = detail(cause instanceof Error ? cause.message : String(cause));
+function bothFailed(name: string, failure: BackendCallError, cause: unknown): BackendError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
   return new BackendError(
-    `model ${quote(model.name)}: its backend's Status call failed (${failure.code}: ${failure.message}), and its ` +
-      `process can't be sampled (${reason})`,
+    `model ${quote(name)}: its backend's Status call failed (${failure.code}: ${detail(failure.message)}), and its ` +
+      `process can't be sampled (${detail(reason)})`,
     { cause: new AggregateError([failure, cause]) },
   );
 }

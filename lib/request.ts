@@ -8,7 +8,7 @@ export interface ModelRequest {
   force: boolean;
 }
 
-/** Characters are counted as a person counts them: a letter outside of the basic plane is one. */
+/** Ajv counts characters by code point: "🦙" is one. */
 const MODEL_NAME = { type: "string", minLength: 1, maxLength: 512, pattern: "^\\P{Cc}*$" } as const;
 
 const ajv = new Ajv({ coerceTypes: false, ownProperties: true, verbose: true });
@@ -35,7 +35,7 @@ const isShutdownRequest = ajv.compile<{ model: string; force?: boolean }>({
  */
 export function parseMonitorQuery(url: string): ModelRequest | undefined {
   const query = url.includes("?") ? url.slice(url.indexOf("?") + 1) : "";
-  const given = query.split("&").filter((pair) => new URLSearchParams(pair).has("model"));
+  const given = query.split("&").filter((pair) => decode(pair).has("model"));
   const [pair, second] = given;
   if (pair === undefined) return undefined;
   if (second !== undefined) {
@@ -46,7 +46,7 @@ export function parseMonitorQuery(url: string): ModelRequest | undefined {
       "the model's name in the query is not valid UTF-8; percent-encode it as UTF-8",
     );
   }
-  return parseMonitorBody({ model: new URLSearchParams(pair).get("model") });
+  return parseMonitorBody({ model: decode(pair).get("model") });
 }
 
 /** @throws {InvalidRequestError} where the body does not name a model as it should. */
@@ -84,6 +84,11 @@ function explain(errors: ErrorObject[] | null | undefined, hint: string): string
     default:
       return `the model's name has control characters, got ${got}`;
   }
+}
+
+/** A question mark at the start would be taken off, so that one is put there: a name may start with one. */
+function decode(pair: string): URLSearchParams {
+  return new URLSearchParams(`?${pair}`);
 }
 
 function isUtf8(encoded: string): boolean {

@@ -1,26 +1,6 @@
 import type { Response } from "express";
 import type { ErrorType } from "./errors.js";
 
-/** The answer of the monitor for one model: the cases A, B and C of README's table. */
-export interface MonitorAnswer {
-  /** `0` uninitialized, `1` busy, `2` ready, `-1` error or unknown; a backend may report others. */
-  state: number;
-  memory: {
-    /** Bytes; `null` where neither the backend nor the operating system tells. */
-    total: bigint | null;
-    /** The parts of it, in bytes. */
-    breakdown: Record<string, bigint>;
-  };
-  /** From the operating system, where the backend reports no memory. Bytes, summed over the process tree. */
-  memory_info?: { rss: number | null; vms: number | null };
-  /** `100 × rss ÷ the machine's physical memory`. */
-  memory_percent?: number | null;
-  /** 100 is one core fully used, summed over the process tree. */
-  cpu_percent?: number | null;
-  /** Why the backend's `Status` call failed, where it did. */
-  status_error?: { code: string; message: string };
-}
-
 /** The body of every answer that is not a success. */
 export interface ErrorAnswer {
   error: { code: number; message: string; type: ErrorType };

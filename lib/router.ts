@@ -9,7 +9,7 @@ import express, {
 import { readJsonBody } from "./body.js";
 import { InternalError, InvalidRequestError, MonitorError } from "./errors.js";
 import { BackendMonitor, type BackendMonitorOptions, monitorOptionChecks } from "./monitor.js";
-import { checkOptions, objectWith } from "./options.js";
+import { aFunction, checkOptions, objectWith } from "./options.js";
 import { parseMonitorBody, parseMonitorQuery, parseShutdownBody } from "./request.js";
 import { sendError, sendJson } from "./response.js";
 
@@ -18,13 +18,14 @@ export interface Logger {
   error(message: string): unknown;
 }
 
+/** Options of {@link createBackendMonitorRouter}. */
 export interface BackendMonitorRouterOptions extends BackendMonitorOptions {
   /**
    * One or more Express handlers that run before the four routes, and before no others: who may call.
    * Default: everybody may.
    */
   authorize?: RequestHandler | readonly RequestHandler[] | undefined;
-  /** Is told of each `backend_error` and `internal_error`, with its cause and stack. Default: nobody is. */
+  /** Called for each `backend_error` and `internal_error`, with its cause and stack. Default: silence. */
   logger?: Logger | undefined;
 }
 
@@ -43,8 +44,9 @@ export function createBackendMonitorRouter(options: BackendMonitorRouterOptions)
   checkOptions("createBackendMonitorRouter", options, {
     ...monitorOptionChecks,
     authorize: {
-      takes: "an Express handler, or an array of them",
-      accepts: (value) => [value].flat().every((handler) => typeof handler === "function"),
+      takes: "an Express handler, or an array of at least one",
+      // An empty list is most likely a mistake, and it would leave the door open.
+      accepts: (value) => [value].flat().length > 0 && [value].flat().every(aFunction.accepts),
     },
     logger: objectWith("error"),
   });
@@ -84,15 +86,17 @@ export function createBackendMonitorRouter(options: BackendMonitorRouterOptions)
       const failure =
         error instanceof MonitorError
           ? error
-          : new InternalError("something unforeseen happened; see the server's log", { cause: error });
+          : new InternalError("something unforeseen happened; the server's logger is told what", {
+              cause: error,
+            });
       sendError(res, failure.status, failure.type, failure.message);
-      if (failure.type === "backend_error" || failure.type === "internal_error") log(failure);
+      if (failure.type === "backend_error" || failure.type === "internal_error") void log(failure);
     }
   }
 
-  function log(failure: MonitorError) {
+  async function log(failure: MonitorError) {
     try {
-      logger?.error(`express-backend-monitor: ${inspect(failure)}`);
+      await logger?.error(`express-backend-monitor: ${inspect(failure)}`);
     } catch {
       // The request has its answer; a logger that throws is not to bring the server down.
     }
