@@ -6,6 +6,8 @@ const onExpress = ["__tests__/router.test.ts", "__tests__/bearer-auth.test.ts"];
 export default defineConfig({
   test: {
     testTimeout: 20_000,
+    // Most of the time is spent waiting for other processes.
+    maxWorkers: 3,
     projects: [
       { extends: true, test: { name: "express 5", include: ["__tests__/**/*.test.ts"] } },
       { extends: true, test: { name: "express 4", include: onExpress, alias: { express: "express4" } } },

@@ -53,7 +53,7 @@ describe("bearerAuth", () => {
   });
 
   it.each([
-    [undefined, /takes an array of at least one token, got a undefined/],
+    [undefined, /takes an array of at least one token, got undefined/],
     ["s3cret", /takes an array of at least one token, got a string/],
     [[], /got an empty one/],
     [["ok", ""], /token 1 is not a token of visible ASCII characters/],

@@ -26,13 +26,19 @@ describe("detail", () => {
     ["can't open C:\\models\\a.gguf now", "can't open (path) now"],
     ["can't open \\\\nas\\models\\a.gguf", "can't open (path)"],
     ["path=/etc/passwd, (see /var/log/x.log)", "path=(path), (see (path))"],
+    ["failed to open /home/John Doe/models/secret.gguf today", "failed to open (path) today"],
+    [
+      "‘/srv/models/secret.gguf’ {/srv/a} |/srv/b ;/srv/c @/srv/d -m=/srv/e </srv/f> x,/srv/g )/srv/h",
+      "‘(path)’ {(path)} |(path) ;(path) \\u003c(path)\\u003e x,(path) )(path)",
+    ],
+    ["dns:///nowhere:5 and http://example.org/x", "dns:///nowhere:5 and http://example.org/x"],
     ["unix:/run/a.sock refused", "unix:(path) refused"],
     [
       "does not implement the method /backend.Backend/Status",
       "does not implement the method /backend.Backend/Status",
     ],
     ["either/or, 3 / 4, https://example.org/a", "either/or, 3 / 4, https://example.org/a"],
-    ["<b>\u0007\u202e", "\\u003cb\\u003e\\u0007\\u202e"],
+    ["<b>\u0007\u202e\u{e0001}", "\\u003cb\\u003e\\u0007\\u202e\\udb40\\udc01"],
     ["x".repeat(400), `${"x".repeat(300)}…`],
     ["", ""],
   ])("%j", (said, shown) => expect(detail(said)).toBe(shown));

@@ -1,9 +1,10 @@
-import { once } from "node:events";
+import { EventEmitter, once } from "node:events";
 import { totalmem } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import { status } from "@grpc/grpc-js";
 import { describe, expect, it, onTestFinished } from "vitest";
 import {
+  BackendCallError,
   BackendError,
   BackendMonitor,
   type BackendMonitorOptions,
@@ -18,6 +19,7 @@ import {
 } from "../lib/index.js";
 import {
   type BackendCalls,
+  type Call,
   fails,
   frees,
   hasMemory,
@@ -35,6 +37,7 @@ import {
   isLinux,
   isRunning,
   kernelBytes,
+  kernelCpuMs,
   startScript,
   startWithPid,
 } from "./support/processes.js";
@@ -117,11 +120,6 @@ describe("status", () => {
       ["is not healthy", { Health: replies({ message: Buffer.from("loading") }) }, "UNIMPLEMENTED"],
       ["has no Health either", {}, "UNIMPLEMENTED"],
       ["fails in another way", { Status: fails(status.INTERNAL, "boom"), Health: isOk }, "INTERNAL"],
-      [
-        "sends what does not decode",
-        { Status: fails(status.DATA_LOSS, "garbled"), Health: isOk },
-        "DATA_LOSS",
-      ],
     ])("C: has state -1 where the backend %s", async (_what, calls, code) => {
       const { pid } = await startScript("stubborn.mjs");
       const { monitor } = await monitorOf(calls as BackendCalls, pid);
@@ -150,6 +148,19 @@ describe("status", () => {
       }
     });
 
+    it("C: has one deadline for Status and Health together", async () => {
+      const { pid } = await startScript("stubborn.mjs");
+      const late: Call = (call, reply) => {
+        setTimeout(() => fails(status.UNIMPLEMENTED, "no")(call, reply), 900);
+      };
+      const { monitor } = await monitorOf({ Status: late, Health: neverReplies }, pid, {
+        statusTimeoutMs: 1000,
+      });
+      const since = performance.now();
+      expect(await monitor.status("m")).toMatchObject({ state: -1, status_error: { code: "UNIMPLEMENTED" } });
+      expect(performance.now() - since).toBeLessThan(1800);
+    });
+
     it("C: holds for a backend that is not there, while its process is", async () => {
       const { pid } = await startScript("stubborn.mjs");
       const { monitor, backend } = await monitorOf({}, pid);
@@ -173,13 +184,46 @@ describe("status", () => {
       });
     });
 
+    it.each([
+      ["the name of a status", { code: "UNIMPLEMENTED" }, "UNIMPLEMENTED", 2],
+      ["the number of a status", { code: 12 }, "UNIMPLEMENTED", 2],
+      ["a code that is none of gRPC's", { code: "ECONNRESET" }, "UNKNOWN", -1],
+      ["a member that every object has", { code: "toString" }, "UNKNOWN", -1],
+    ])("C: takes from the host's own client an error with %s", async (_what, members, code, state) => {
+      const { pid } = await startScript("stubborn.mjs");
+      const createClient = () => ({
+        status: () => Promise.reject(Object.assign(new Error("at /opt/secret/x.js\n at stack"), members)),
+        health: async () => true,
+        free: async () => {},
+        close: () => {},
+      });
+      const { monitor } = await monitorOf({}, pid, { createClient });
+      expect(await monitor.status("m")).toMatchObject({
+        state,
+        status_error: { code, message: "at (path)" },
+      });
+    });
+
+    it("C: shows no path that the host's own client names", async () => {
+      const { pid } = await startScript("stubborn.mjs");
+      const createClient = () => {
+        throw new BackendCallError("INTERNAL", "open /opt/secret/x failed\n at stack");
+      };
+      const { monitor } = await monitorOf({}, pid, { createClient });
+      expect((await monitor.status("m")).status_error?.message).toBe("open (path) failed");
+    });
+
     it("measures CPU since the model's previous sample", async () => {
       const { pid } = await startScript("burn.mjs");
       const idle = await startScript("stubborn.mjs");
       const { monitor, registry } = await monitorOf({ Health: isOk }, pid);
       await monitor.status("m");
-      await delay(500);
-      expect((await monitor.status("m")).cpu_percent).toBeGreaterThan(20);
+      const [before, since] = [kernelCpuMs(pid), performance.now()];
+      await delay(1000);
+      const { cpu_percent: percent } = await monitor.status("m");
+      const used = (100 * (kernelCpuMs(pid) - before)) / (performance.now() - since);
+      expect(Math.abs((percent ?? 0) - used)).toBeLessThan(20);
+      expect(used).toBeGreaterThan(25);
       process.kill(pid, "SIGSTOP");
       await monitor.status("m");
       await delay(500);
@@ -222,7 +266,7 @@ describe("status", () => {
     await expect(failure).rejects.toThrow(BackendError);
     await expect(failure).rejects.toThrow(
       'model "m": its backend\'s Status call failed (UNIMPLEMENTED: Method not implemented!), and its process ' +
-        "can't be sampled (no process of it is known on this machine)",
+        "can't be sampled (no process of it can be seen on this machine)",
     );
   });
 
@@ -233,6 +277,22 @@ describe("status", () => {
     registry.register({ name: "gone", address: "unix:/run/ebm/none.sock" });
     await expect(monitor.status("m")).rejects.toThrow("(INTERNAL: File (path), line 3)");
     await expect(monitor.status("gone")).rejects.toThrow(/connect ENOENT \(path\)/);
+  });
+
+  it("keeps one client a model", async () => {
+    const created: LoadedModel[] = [];
+    const inner = grpcBackendClient();
+    const createClient = (model: LoadedModel) => {
+      created.push(model);
+      return inner(model);
+    };
+    const { monitor, registry } = await monitorOf({ Status: hasMemory }, undefined, { createClient });
+    await Promise.all(Array.from({ length: 10 }, () => monitor.status("m")));
+    await monitor.status("m");
+    expect(created).toEqual([await registry.get("m")]);
+    monitor.close();
+    await monitor.status("m");
+    expect(created).toHaveLength(2);
   });
 
   it("follows a model to another address, and closes the connection to the old one", async () => {
@@ -303,11 +363,12 @@ describe("a registry that fails", () => {
     ["never answers", () => new Promise<undefined>(() => {})],
     ["answers nonsense", () => ({ name: "m", port: 50051 }) as never],
     ["gives a pid that is none", () => ({ ...model, pid: -1 })],
+    ["gives a start time that is none", () => ({ ...model, pid: 1, startTime: Number.NaN })],
   ])("is an internal error where it %s", async (_how, get: ModelRegistry["get"]) => {
     const monitor = new BackendMonitor({ registry: registryWith({ get }), statusTimeoutMs: 200 });
     for (const call of [monitor.status("m"), monitor.shutdown("m")]) {
       await expect(call).rejects.toThrow(InternalError);
-      await expect(call).rejects.toThrow(/^the registry .*; see the server's log$/);
+      await expect(call).rejects.toThrow(/^the registry .*; the server's logger is told why$/);
       await expect(call).rejects.toMatchObject({ cause: expect.any(Error) });
     }
   });
@@ -319,12 +380,54 @@ describe("a registry that fails", () => {
     const monitor = new BackendMonitor({ registry: registryWith({ shutdown }) });
     const stopping = monitor.shutdown("m", { force: true });
     await expect(stopping).rejects.toThrow(InternalError);
-    await expect(stopping).rejects.toThrow(`the registry failed to stop model "m"; see the server's log`);
+    await expect(stopping).rejects.toThrow(
+      `the registry failed to stop model "m"; the server's logger is told why`,
+    );
   });
 
   it("is an internal error where it still lists what it says it stopped", async () => {
     const monitor = new BackendMonitor({ registry: registryWith({}) });
     await expect(monitor.shutdown("m", { force: true })).rejects.toThrow(/is stopped, but still lists it/);
+  });
+
+  it("holds nobody up where it never lists, nor where it lists nonsense", async () => {
+    for (const list of [() => new Promise<never>(() => {}), () => undefined as never]) {
+      const createClient = () => ({
+        status: async () => ({ state: 2, memory: { total: 1n, breakdown: {} } }),
+        health: async () => true,
+        free: async () => {},
+        close: () => {
+          throw new Error("won't close");
+        },
+      });
+      const get = (name: string) => ({ name, address: "192.0.2.7:1" });
+      const monitor = new BackendMonitor({
+        registry: registryWith({ get, list }),
+        createClient,
+        statusTimeoutMs: 200,
+      });
+      for (let name = 0; name < 100; name++)
+        expect(await monitor.status(`${name}`)).toMatchObject({ state: 2 });
+      monitor.close();
+    }
+  });
+
+  it("may give a model that goes by another name", async () => {
+    const { address } = await serveBackend({ Status: hasMemory });
+    const shutdowns: string[] = [];
+    let isLoaded = true;
+    const registry = registryWith({
+      get: () => (isLoaded ? { name: "real name", address } : undefined),
+      shutdown: (name) => {
+        shutdowns.push(name);
+        isLoaded = false;
+      },
+    });
+    const monitor = new BackendMonitor({ registry });
+    onTestFinished(() => monitor.close());
+    expect(await monitor.status("alias")).toMatchObject({ state: 2 });
+    await monitor.shutdown("alias");
+    expect(shutdowns).toEqual(["alias"]);
   });
 
   it("may be synchronous", async () => {
@@ -378,12 +481,14 @@ describe.skipIf(!isLinux)("shutdown", () => {
   it("waits for a busy backend to be idle", async () => {
     const { pid } = await startScript("family.mjs");
     let isBusy = true;
-    const { monitor } = await monitorOf(
-      { Status: (call, reply) => (isBusy ? busy : hasMemory)(call, reply), Free: frees },
-      pid,
-    );
+    let asked = 0;
+    const Status: Call = (call, reply) => {
+      asked++;
+      (isBusy ? busy : hasMemory)(call, reply);
+    };
+    const { monitor } = await monitorOf({ Status, Free: frees }, pid);
     const stopping = monitor.shutdown("m");
-    await delay(500);
+    await expect.poll(() => asked).toBeGreaterThan(2);
     expect(isRunning(pid)).toBe(true);
     isBusy = false;
     await stopping;
@@ -457,6 +562,113 @@ describe.skipIf(!isLinux)("shutdown", () => {
     expect(isRunning(pid)).toBe(false);
   });
 
+  it("is hurried also while a backend does not say whether it is busy", async () => {
+    const { pid } = await startScript("family.mjs");
+    const { monitor } = await monitorOf({ Status: neverReplies, Free: neverReplies }, pid, {
+      statusTimeoutMs: 60_000,
+      freeTimeoutMs: 60_000,
+    });
+    const stopping = monitor.shutdown("m");
+    await monitor.shutdown("m", { force: true });
+    await stopping;
+    expect(isRunning(pid)).toBe(false);
+  });
+
+  it("is not too late to be hurried when the drain time is just over", async () => {
+    const { pid } = await startScript("family.mjs");
+    const asked = new EventEmitter();
+    let answer = () => {};
+    const Status: Call = (call, reply) => {
+      answer = () => busy(call, reply);
+      asked.emit("asked");
+    };
+    const { monitor } = await monitorOf({ Status }, pid, { drainTimeoutMs: 0 });
+    const firstAsked = once(asked, "asked");
+    const stopping = monitor.shutdown("m");
+    await firstAsked;
+    const forced = monitor.shutdown("m", { force: true });
+    answer();
+    await Promise.all([stopping, forced]);
+    expect(isRunning(pid)).toBe(false);
+  });
+
+  it("is hurried also while the backend frees the model, though its client takes no notice", async () => {
+    const { pid } = await startScript("family.mjs");
+    const calls = new EventEmitter();
+    const createClient = () => ({
+      status: async () => ({ state: 2 }),
+      health: async () => true,
+      free: () => {
+        calls.emit("free");
+        return new Promise<void>(() => {});
+      },
+      close: () => {},
+    });
+    const { monitor } = await monitorOf({}, pid, { createClient, freeTimeoutMs: 60_000 });
+    const freeing = once(calls, "free");
+    const stopping = monitor.shutdown("m");
+    await freeing;
+    await Promise.all([stopping, monitor.shutdown("m", { force: true })]);
+    expect(isRunning(pid)).toBe(false);
+  });
+
+  it("takes a backend that said it was busy, and then nothing any more, for busy still", async () => {
+    const { pid } = await startScript("family.mjs");
+    let asked = 0;
+    const Status: Call = (call, reply) => {
+      if (asked++ === 0) busy(call, reply);
+    };
+    const { monitor } = await monitorOf({ Status }, pid, { statusTimeoutMs: 200, drainTimeoutMs: 400 });
+    await expect(monitor.shutdown("m")).rejects.toThrow(ModelBusyError);
+    expect(isRunning(pid)).toBe(true);
+  });
+
+  it("closes the connection to the backend", async () => {
+    const { pid } = await startScript("family.mjs");
+    let open = 0;
+    const inner = grpcBackendClient();
+    const createClient = (model: LoadedModel) => {
+      const client = inner(model);
+      open++;
+      return {
+        ...client,
+        close: () => {
+          open--;
+          client.close();
+        },
+      };
+    };
+    const { monitor } = await monitorOf({ Status: hasMemory, Free: frees }, pid, { createClient });
+    await monitor.status("m");
+    expect(open).toBe(1);
+    await monitor.shutdown("m");
+    expect(open).toBe(0);
+  });
+
+  it("does not let a status that is under way connect to the backend again", async () => {
+    const { pid } = await startScript("family.mjs");
+    const asked = new EventEmitter();
+    let answer = () => {};
+    const Status: Call = (call, reply) => {
+      answer = () => fails(status.UNIMPLEMENTED, "no")(call, reply);
+      asked.emit("asked");
+    };
+    const created: LoadedModel[] = [];
+    const inner = grpcBackendClient();
+    const createClient = (model: LoadedModel) => {
+      created.push(model);
+      return inner(model);
+    };
+    const { monitor } = await monitorOf({ Status, Health: isOk }, pid, { createClient });
+    const firstAsked = once(asked, "asked");
+    const answered = monitor.status("m").catch((error) => error);
+    await firstAsked;
+    await monitor.shutdown("m", { force: true });
+    answer();
+    expect(await answered).toBeInstanceOf(BackendError);
+    expect(created).toHaveLength(1);
+  });
+
   it("shares a failure too, and may be tried again", async () => {
     const { pid } = await startScript("family.mjs");
     let isBusy = true;
@@ -504,8 +716,8 @@ describe.skipIf(!isLinux)("shutdown", () => {
   it("says so where the model can't be stopped from here", async () => {
     const { monitor } = await monitorOf({ Free: frees });
     await expect(monitor.shutdown("m")).rejects.toThrow(
-      'model "m" can\'t be stopped: its process was not found on this machine; register the model with its pid or ' +
-        "with a stop hook",
+      'model "m" can\'t be stopped: no process of it can be seen on this machine; register the model with the pid ' +
+        "of one that can, or with a stop hook",
     );
   });
 });

@@ -1,14 +1,16 @@
-import { once } from "node:events";
-import { connect } from "node:net";
+import { EventEmitter, once } from "node:events";
+import { type AddressInfo, connect } from "node:net";
 import { gzipSync } from "node:zlib";
 import compression from "compression";
 import express, { type Express, type Handler } from "express";
 import helmet from "helmet";
 import { beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import {
+  BackendError,
   type BackendMonitorRouterOptions,
   bearerAuth,
   createBackendMonitorRouter,
+  InMemoryModelRegistry,
   type LoadedModel,
   type ModelRegistry,
 } from "../lib/index.js";
@@ -133,6 +135,7 @@ describe.each(MONITOR)("GET %s", (path) => {
     ["the model twice", "?model=a&model=b", /"model" 2 times; send it once/],
     ["bytes that are not UTF-8", "?model=%ff", /not valid UTF-8/],
     ["only a member of a member", "?model[name]=m", /^the model is missing/],
+    ["only a member that looks like it", "??model=m&?model=n", /^the model is missing/],
   ])("refuses %s", async (_what, search, message) => {
     const send = await serve();
     const answer = await send(`${path}${search}`);
@@ -140,6 +143,12 @@ describe.each(MONITOR)("GET %s", (path) => {
     expect(answer.headers["content-type"]).toBe("application/json; charset=utf-8");
     expect(answer.headers["cache-control"]).toBe("no-store");
     expect(looked).toEqual([]);
+  });
+
+  it("takes a body that is not there for none", async () => {
+    const send = await serve();
+    const answer = await send(path, { headers: { "content-type": "application/json" } });
+    expectError(answer, 400, "invalid_request_error", /^the model is missing/);
   });
 
   it("does not fall back to the body where the query is wrong", async () => {
@@ -217,7 +226,6 @@ describe.each(SHUTDOWN)("POST %s", (path) => {
 
   it("says that the process could not be stopped", async () => {
     const { address } = await serveBackend({ Status: hasMemory, Free: frees });
-    const { BackendError } = await import("../lib/index.js");
     const shutdown = () => {
       throw new BackendError("it would not go");
     };
@@ -256,6 +264,15 @@ describe.each([
   ["an app that runs express.json() itself", [express.json()]],
 ])("on %s", (_what, before) => {
   const serveIt = () => serve({}, ...before);
+
+  it("refuses a body of more than 16 KiB", async () => {
+    await load("m");
+    const send = await serveIt();
+    const body = '{"model": "m"}'.padEnd(16 * 1024 + 1, " ");
+    const answer = await send("/backend/shutdown", { ...json({}), body });
+    expectError(answer, 413, "invalid_request_error", "the body is larger than 16384 bytes");
+    expect(looked).toEqual([]);
+  });
 
   it.each(invalidBodies)("refuses %s in a body", async (_body, body, message) => {
     await load("m");
@@ -355,6 +372,7 @@ describe.each([
     "x".repeat(512),
     "🦙".repeat(512),
     "100%",
+    "?m",
     "a+b",
     "a&model=b",
     "<script>",
@@ -389,6 +407,16 @@ describe("a body that can't be read", () => {
     );
   });
 
+  it.each([
+    ['"m"', 'the string "m"'],
+    ["42", "the number 42"],
+    ["null", "null"],
+  ])("is 400 where it is JSON, but names nothing: %s", async (body, got) => {
+    const send = await serve();
+    const message = `got no model but ${got}; send {"model": "NAME"} as application/json`;
+    expectError(await send("/backend/shutdown", post({}, body)), 400, "invalid_request_error", message);
+  });
+
   it("is 413 over 16 KiB, and read up to them", async () => {
     await load("m");
     const send = await serve();
@@ -402,6 +430,12 @@ describe("a body that can't be read", () => {
     expect(bomb.length).toBeLessThan(16 * 1024);
     expect((await send("/backend/shutdown", post({ "content-encoding": "gzip" }, bomb))).status).toBe(413);
     expect(stopped).toHaveLength(1);
+  });
+
+  it("is 400 where it is not valid UTF-8", async () => {
+    const send = await serve();
+    const answer = await send("/backend/shutdown", post({}, Buffer.from('{"model": "m\xff"}', "latin1")));
+    expectError(answer, 400, "invalid_request_error", "the body is not valid UTF-8");
   });
 
   it("is 415 in a charset or coding that is not supported", async () => {
@@ -542,6 +576,19 @@ describe("the host app", () => {
     expect(looked).toEqual([]);
   });
 
+  it("may have read the body as bytes", async () => {
+    await load("m");
+    const send = await serve({}, express.raw({ type: "*/*" }));
+    const broken = { ...json({}), body: "{" };
+    expectError(
+      await send("/backend/shutdown", broken),
+      400,
+      "invalid_request_error",
+      /^the body is not valid JSON/,
+    );
+    expect(await send("/backend/shutdown", json({ model: "m" }))).toMatchObject({ status: 200 });
+  });
+
   it("may have read the body by another parser than Express' own", async () => {
     await load("m");
     const byHand: Handler = (req, _res, next) => {
@@ -635,7 +682,7 @@ describe("logger", () => {
       answer,
       500,
       "internal_error",
-      `the registry failed to look up model "m"; see the server's log`,
+      `the registry failed to look up model "m"; the server's logger is told why`,
     );
     expect(lines).toHaveLength(1);
     expect(lines[0]).toContain("the database at /var/lib/secret is down");
@@ -657,7 +704,8 @@ describe("logger", () => {
         throw new Error("disk full");
       },
     };
-    for (const logger of [broken, undefined]) {
+    const rejecting = { error: () => Promise.reject(new Error("disk full")) };
+    for (const logger of [broken, rejecting, undefined]) {
       const app = express();
       app.use(createBackendMonitorRouter({ registry: failing, logger }));
       const send = await serveHttp(app);
@@ -739,24 +787,38 @@ describe("authorize", () => {
 describe("a client that hangs up in the middle of a shutdown", () => {
   it("changes nothing about it", async () => {
     const { pid } = await startScript("stubborn.mjs");
-    const { InMemoryModelRegistry } = await import("../lib/index.js");
+    const calls = new EventEmitter();
+    let free = () => {};
+    const { address } = await serveBackend({
+      Free: (call, reply) => {
+        free = () => frees(call, reply);
+        calls.emit("free");
+      },
+    });
     const loaded = new InMemoryModelRegistry();
-    const { address } = await serveBackend({ Free: frees });
     loaded.register({ name: "m", address, pid });
     const app = express();
-    app.use(createBackendMonitorRouter({ registry: loaded, terminateTimeoutMs: 500 }));
+    app.use(createBackendMonitorRouter({ registry: loaded, terminateTimeoutMs: 100 }));
     const server = app.listen(0, "127.0.0.1");
     await once(server, "listening");
     onTestFinished(() => void server.close());
-    const bound = server.address();
-    const url = `http://127.0.0.1:${typeof bound === "object" && bound?.port}/backend/shutdown`;
-    const body = JSON.stringify({ model: "m" });
-    const headers = { "content-type": "application/json" };
-    const request = fetch(url, { method: "POST", headers, body, signal: AbortSignal.timeout(200) });
-    await expect(request).rejects.toThrow();
+    const { port } = server.address() as AddressInfo;
+
+    const [freeing, arrived] = [once(calls, "free"), once(server, "request")];
+    const client = connect(port, "127.0.0.1");
+    const body = '{"model":"m"}';
+    client.write(
+      `POST /backend/shutdown HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    );
+    const [, res] = await arrived;
+    await freeing;
+    const closed = once(res, "close");
+    client.destroy();
+    await closed;
     expect(isRunning(pid)).toBe(true);
-    await expect.poll(() => isRunning(pid), { timeout: 5000 }).toBe(false);
-    await expect.poll(() => loaded.list()).toEqual([]);
+    free();
+    await expect.poll(() => loaded.list(), { timeout: 5000 }).toEqual([]);
+    expect(isRunning(pid)).toBe(false);
   });
 });
 
@@ -766,9 +828,10 @@ describe("options", () => {
     [{}, /option "registry" takes an object with get\(\), list\(\), shutdown\(\), got undefined/],
     [
       { registry, authorize: "admin" },
-      /option "authorize" takes an Express handler, or an array of them, got the string "admin"/,
+      /option "authorize" takes an Express handler, or an array of at least one, got the string "admin"/,
     ],
     [{ registry, authorize: [() => {}, 1] }, /option "authorize"/],
+    [{ registry, authorize: [] }, /option "authorize" takes an Express handler, or an array of at least one/],
     [{ registry, logger: () => {} }, /option "logger" takes an object with error\(\), got a function/],
     [
       { registry, statusTimeoutMs: 1.5 },

@@ -167,6 +167,29 @@ describe("connection", () => {
     expect(counter.sockets).toHaveLength(2);
   });
 
+  it("lets other calls end on a connection that one call has given up on", async () => {
+    let answer = () => {};
+    const calls = new EventEmitter();
+    const backend = await serveBackend({
+      Status: (call, reply) => {
+        answer = () => hasMemory(call, reply);
+        calls.emit("status");
+      },
+      Health: neverReplies,
+      Free: frees,
+    });
+    const client = connect(backend.address);
+    const asked = once(calls, "status");
+    const slow = client.status(signal);
+    await asked;
+    await delay(250);
+    await expect(client.health(AbortSignal.timeout(50))).rejects.toThrow();
+    // This one takes a new connection.
+    await client.free(signal);
+    answer();
+    expect(await slow).toMatchObject({ state: 2 });
+  });
+
   it("does not use the proxy of the environment", async () => {
     const backend = await serveBackend({ Status: hasMemory });
     process.env.grpc_proxy = `http://127.0.0.1:${await freePort()}`;

@@ -148,6 +148,20 @@ describe.skipIf(!isLinux)("the example", () => {
     expect(everything.filter(isRunning)).toEqual([]);
   });
 
+  it("leaves no process behind where it is stopped while it starts", async () => {
+    const starting = spawn(process.execPath, ["build/examples/server.js"], {
+      cwd: root,
+      env: { ...process.env, PORT: "0" },
+      stdio: "ignore",
+    });
+    const exited = once(starting, "exit");
+    await expect.poll(() => kernelChildren(starting.pid ?? 0), { timeout: 10_000 }).not.toEqual([]);
+    const everything = family(starting.pid ?? 0);
+    starting.kill("SIGTERM");
+    await exited;
+    expect(everything.filter(isRunning)).toEqual([]);
+  });
+
   it("says so where its port is taken, and leaves nothing behind", async () => {
     const port = new URL(url).port;
     const second = spawn(process.execPath, ["build/examples/server.js"], {

@@ -1,9 +1,11 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { describe, expect, it } from "vitest";
 import { processStartTime, TerminateError, terminateProcessTree } from "../../lib/process/index.js";
 import { hasEnded, isLinux, isRunning, startScript } from "../support/processes.js";
 
+const canHideProcesses =
+  spawnSync("unshare", ["-m", "mount", "-t", "proc", "-o", "hidepid=2", "proc", "/proc"]).status === 0;
 const dist = new URL("../../dist/process/index.js", import.meta.url).href;
 
 describe.skipIf(!isLinux)("terminateProcessTree", () => {
@@ -19,6 +21,13 @@ describe.skipIf(!isLinux)("terminateProcessTree", () => {
     const exited = once(child, "exit");
     await terminateProcessTree(pid);
     expect(await exited).toEqual([null, "SIGTERM"]);
+  });
+
+  it("sends it to every process of the tree: none is left to be killed", async () => {
+    const { pid, words } = await startScript("family.mjs");
+    // The test would be over before the patience is.
+    await terminateProcessTree(pid, { timeoutMs: 3_600_000 });
+    expect(words.map(Number).filter(isRunning)).toEqual([]);
   });
 
   it("kills what ignores SIGTERM, once its time is over", async () => {
@@ -90,6 +99,25 @@ describe.skipIf(!isLinux)("terminateProcessTree", () => {
     expect(output.toString()).toContain(
       `the operating system does not permit to stop these processes: ${pid} ("node")`,
     );
+    expect(isRunning(pid)).toBe(true);
+  });
+
+  it.skipIf(!canHideProcesses)("does not take a process for gone that the system hides", async () => {
+    const { pid } = await startScript("stubborn.mjs");
+    const attempt = `
+      const { sampleProcess, terminateProcessTree } = await import(${JSON.stringify(dist)});
+      process.setgid(65534);
+      process.setuid(65534);
+      await terminateProcessTree(${pid}).catch((error) => console.log(error.message));
+      await sampleProcess(${pid}).catch((error) => console.log(error.message));
+    `;
+    const hide = 'mount -t proc -o hidepid=2 proc /proc && exec "$@"';
+    const args = ["-m", "sh", "-c", hide, "sh", process.execPath, "--input-type=module", "-e", attempt];
+    expect(execFileSync("unshare", args).toString().split("\n")).toEqual([
+      `the operating system does not show this process: ${pid} ("?")`,
+      `process ${pid} is another user's, and this system hides it`,
+      "",
+    ]);
     expect(isRunning(pid)).toBe(true);
   });
 

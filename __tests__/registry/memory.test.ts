@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { describe, expect, it } from "vitest";
 import { BackendError, InMemoryModelRegistry, type Registration } from "../../lib/index.js";
+import { isListening } from "../../lib/process/address.js";
 import { processStartTime, TerminateError } from "../../lib/process/index.js";
 import {
   canChoosePid,
@@ -95,13 +96,13 @@ describe.skipIf(!isLinux)("the process", () => {
 
   it("has no id where several have the address", async () => {
     const loopback = `127.0.0.1:${await freePort()}`;
-    await startScript("stubborn.mjs", ["x", loopback]);
-    await startScript("stubborn.mjs", ["x", loopback]);
+    await startScript("stubborn.mjs", ["x", "--addr", loopback]);
+    await startScript("stubborn.mjs", ["x", "--addr", loopback]);
     const registry = new InMemoryModelRegistry();
     registry.register({ name: "m", address: loopback });
     expect(await registry.get("m")).toEqual({ name: "m", address: loopback });
     await expect(registry.shutdown("m", options())).rejects.toThrow(
-      /its process was not found on this machine/,
+      /no process of it can be seen on this machine/,
     );
   });
 });
@@ -124,6 +125,51 @@ describe.skipIf(!isLinux)("shutdown", () => {
     child.kill("SIGKILL");
     await hasEnded(pid);
     await registry.shutdown("m", options());
+    expect(await registry.list()).toEqual([]);
+  });
+
+  it("stops the process that is there now, not the one that was found before it", async () => {
+    const loopback = `127.0.0.1:${await freePort()}`;
+    const first = await startScript("stubborn.mjs", ["x", "--addr", loopback]);
+    const registry = new InMemoryModelRegistry();
+    registry.register({ name: "m", address: loopback });
+    expect(await registry.get("m")).toMatchObject({ pid: first.pid });
+    first.process.kill("SIGKILL");
+    await hasEnded(first.pid);
+    expect(await registry.get("m")).toEqual({ name: "m", address: loopback });
+    const second = await startScript("stubborn.mjs", ["x", "--addr", loopback]);
+    await registry.shutdown("m", options());
+    expect(isRunning(second.pid)).toBe(false);
+  });
+
+  it("finds a backend that its start script left behind, by its address", async () => {
+    const loopback = `127.0.0.1:${await freePort()}`;
+    const backend = await startScript("stubborn.mjs", ["x", "--listen", "--addr", loopback]);
+    const startScriptOfIt = await startScript("stubborn.mjs");
+    startScriptOfIt.process.kill("SIGKILL");
+    await hasEnded(startScriptOfIt.pid);
+    const registry = new InMemoryModelRegistry();
+    registry.register({ name: "m", address: loopback, pid: startScriptOfIt.pid });
+    await registry.shutdown("m", options());
+    expect(isRunning(backend.pid)).toBe(false);
+    expect(await isListening(loopback)).toBe(false);
+  });
+
+  it("does not say that a model is stopped whose address still answers", async () => {
+    const { pid, words } = await startScript("stubborn.mjs", ["x", "--listen"]);
+    const stillThere = `127.0.0.1:${words[1]?.slice("port:".length)}`;
+    const other = await startScript("stubborn.mjs");
+    const registry = new InMemoryModelRegistry();
+    registry.register({ name: "m", address: stillThere, pid: other.pid });
+    await expect(registry.shutdown("m", options())).rejects.toThrow(
+      `model "m" is not stopped: its process is gone, but "${stillThere}" still answers; end what listens there, or ` +
+        "register the model with its pid",
+    );
+    expect(isRunning(pid)).toBe(true);
+    expect(await registry.list()).toHaveLength(1);
+    registry.register({ name: "m", address: stillThere, pid });
+    await registry.shutdown("m", options());
+    expect(await isListening(stillThere)).toBe(false);
     expect(await registry.list()).toEqual([]);
   });
 
@@ -160,6 +206,16 @@ describe.skipIf(!isLinux)("shutdown", () => {
     expect(calls).toEqual([given]);
     expect(words.map(Number).filter(isRunning)).toEqual([]);
     expect(await registry.list()).toEqual([]);
+  });
+
+  it("goes no further where nobody waits any more when the stop hook is done", async () => {
+    const { pid } = await startScript("stubborn.mjs");
+    const registry = new InMemoryModelRegistry();
+    const waiting = new AbortController();
+    registry.register({ name: "m", address, pid, stop: () => waiting.abort() });
+    await expect(registry.shutdown("m", { ...options(), signal: waiting.signal })).rejects.toThrow("abort");
+    expect(isRunning(pid)).toBe(true);
+    expect(await registry.list()).toHaveLength(1);
   });
 
   it("is content with a stop hook where there is no process here", async () => {

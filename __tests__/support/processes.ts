@@ -1,4 +1,4 @@
-import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
+import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { accessSync, constants, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
@@ -8,6 +8,9 @@ import { fileURLToPath } from "node:url";
 import { onTestFinished } from "vitest";
 
 export const isLinux = process.platform === "linux";
+
+/** Slim systems have no `ps`, and then nothing that stands on it can be tested. */
+export const hasPs = spawnSync("ps").error === undefined;
 
 const LAST_PID = "/proc/sys/kernel/ns_last_pid";
 
@@ -79,15 +82,21 @@ export function kernelBytes(pid: number, field: string): number {
 
 /** User and system time of a process in milliseconds, by the kernel's word. */
 export function kernelCpuMs(pid: number): number {
-  return cpuFieldsMs(pid, [11, 12]);
+  return ticksMs(pid, [11, 12]);
 }
 
 /** The same, with the time of its ended children that it has waited for. */
 export function kernelTreeCpuMs(pid: number): number {
-  return cpuFieldsMs(pid, [11, 12, 13, 14]);
+  return ticksMs(pid, [11, 12, 13, 14]);
 }
 
-function cpuFieldsMs(pid: number, fields: number[]): number {
+/** How long ago a process was started, by the kernel's clock. */
+export function kernelAgeMs(pid: number): number {
+  const uptimeMs = Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]) * 1000;
+  return uptimeMs - ticksMs(pid, [19]);
+}
+
+function ticksMs(pid: number, fields: number[]): number {
   const stat = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
   return fields.reduce((sum, field) => sum + Number(stat[field]) * 10, 0);
 }
