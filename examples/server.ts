@@ -2,6 +2,7 @@
 //   chat implements everything; plain has no Status and is started by a shell script; stuck never answers.
 // Start it with `npm start`, and try the curl lines that it prints. Ctrl-C stops all of it.
 import { once } from "node:events";
+import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
 import { credentials } from "@grpc/grpc-js";
@@ -28,13 +29,17 @@ app.post("/predict", express.json(), async (req, res) => {
   });
 });
 
-const port = Number(process.env.PORT ?? 8080);
-const server = app.listen(port, "127.0.0.1");
-await once(server, "listening").catch((error: NodeJS.ErrnoException) => {
-  console.error(`can't listen on port ${port} (${error.code}); try another one: PORT=8081 npm start`);
+const port = process.env.PORT ?? "8080";
+const server = createServer(app);
+try {
+  await once(server.listen(Number(port), "127.0.0.1"), "listening");
+} catch (error) {
+  const { code } = error as NodeJS.ErrnoException;
+  console.error(`can't listen on port ${port} (${code}); try another one: PORT=8081 npm start`);
   process.exit(1);
-});
+}
 
+const stopping = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, stop);
 
 // This file runs as build/examples/server.js.
@@ -49,13 +54,15 @@ try {
   ]);
   await printWhatToTry();
 } catch (error) {
-  console.error(error);
-  process.exitCode = 1;
+  if (!stopping.signal.aborted) {
+    console.error(error);
+    process.exitCode = 1;
+  }
   await stop();
 }
 
 async function load(name: string, command: string, args: string[]): Promise<void> {
-  const backend = await startBackend(command, args);
+  const backend = await startBackend(command, args, stopping.signal);
   registry.register({ name, address: backend.address, pid: backend.pid });
   backend.process.once("exit", () => registry.unregister(name));
   await backend.listening;
@@ -63,10 +70,13 @@ async function load(name: string, command: string, args: string[]): Promise<void
 
 /** Stops every backend, then this server. */
 async function stop(): Promise<void> {
+  stopping.abort();
   server.close();
   server.closeAllConnections();
   const options = { force: true, timeoutMs: 5000, signal: new AbortController().signal };
-  await Promise.all((await registry.list()).map(({ name }) => registry.shutdown(name, options)));
+  const models = await registry.list();
+  const outcomes = await Promise.allSettled(models.map(({ name }) => registry.shutdown(name, options)));
+  for (const outcome of outcomes) if (outcome.status === "rejected") console.error(outcome.reason);
   process.exit();
 }
 

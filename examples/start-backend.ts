@@ -10,9 +10,10 @@ export interface Backend {
   listening: Promise<unknown>;
 }
 
-/** Starts a backend process on a free port of this machine. */
-export async function startBackend(command: string, args: string[]): Promise<Backend> {
+/** Starts a backend process on a free port of this machine, unless the signal is aborted before. */
+export async function startBackend(command: string, args: string[], signal: AbortSignal): Promise<Backend> {
   const address = `127.0.0.1:${await freePort()}`;
+  signal.throwIfAborted();
   const child = spawn(command, [...args, "--addr", address], {
     stdio: ["ignore", "pipe", "inherit"],
     env: { ...process.env, NODE: process.execPath },
