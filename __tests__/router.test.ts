@@ -1,5 +1,6 @@
 import { EventEmitter, once } from "node:events";
 import { type AddressInfo, connect } from "node:net";
+import { totalmem } from "node:os";
 import { gzipSync } from "node:zlib";
 import compression from "compression";
 import express, { type Express, type Handler } from "express";
@@ -14,9 +15,9 @@ import {
   type LoadedModel,
   type ModelRegistry,
 } from "../lib/index.js";
-import { fails, frees, hasMemory, replies, serveBackend } from "./support/grpc.js";
+import { fails, frees, hasMemory, isOk, replies, serveBackend } from "./support/grpc.js";
 import { json, type RequestOptions, type Send, serveHttp } from "./support/http.js";
-import { isRunning, startScript } from "./support/processes.js";
+import { freeze, isLinux, isRunning, kernelBytes, startScript } from "./support/processes.js";
 
 const MONITOR = ["/backend/monitor", "/v1/backend/monitor"];
 const SHUTDOWN = ["/backend/shutdown", "/v1/backend/shutdown"];
@@ -630,6 +631,48 @@ describe("the host app", () => {
 });
 
 describe("what is answered", () => {
+  it("is one message with both causes where neither the backend nor the system answers", async () => {
+    const { address } = await serveBackend({ Status: fails(13, "boom") });
+    models.set("m", { name: "m", address });
+    const send = await serve();
+    const message = `model "m": its backend's Status call failed (INTERNAL: boom), and its process can't be sampled (no process of it can be seen on this machine)`;
+    expectError(await send("/backend/monitor?model=m"), 500, "backend_error", message);
+  });
+
+  it.skipIf(!isLinux)("is what the system knows of a backend without Status", async () => {
+    const { address } = await serveBackend({ Health: isOk });
+    const { pid } = await startScript("stubborn.mjs");
+    await freeze(pid);
+    models.set("m", { name: "m", address, pid });
+    const send = await serve();
+    const { status, json: answer } = await send("/backend/monitor?model=m");
+    const rss = kernelBytes(pid, "VmRSS");
+    expect(status).toBe(200);
+    expect(answer).toEqual({
+      state: 2,
+      memory: {
+        total: rss,
+        breakdown: {
+          anonymous: kernelBytes(pid, "RssAnon"),
+          file: kernelBytes(pid, "RssFile"),
+          shared: kernelBytes(pid, "RssShmem"),
+        },
+      },
+      memory_info: { rss, vms: kernelBytes(pid, "VmSize") },
+      memory_percent: (100 * rss) / totalmem(),
+      cpu_percent: expect.any(Number),
+      status_error: { code: "UNIMPLEMENTED", message: "Method not implemented!" },
+    });
+    expect(Object.keys(answer)).toEqual([
+      "state",
+      "memory",
+      "memory_info",
+      "memory_percent",
+      "cpu_percent",
+      "status_error",
+    ]);
+  });
+
   it("is every digit of a uint64, and every key", async () => {
     const { address } = await serveBackend({
       Status: replies({
