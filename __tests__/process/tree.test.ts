@@ -4,7 +4,7 @@ import { portable } from "../../lib/process/portable.js";
 import { procfs } from "../../lib/process/procfs.js";
 import type { ProcessEntry, ProcessReader } from "../../lib/process/reader.js";
 import { withDescendants } from "../../lib/process/tree.js";
-import { hasPs, isLinux, isRunning, kernelChildren, startScript } from "../support/processes.js";
+import { hasEnded, hasPs, isLinux, isRunning, kernelChildren, startScript } from "../support/processes.js";
 
 function listByPs(): Map<number, number> {
   const lines = execFileSync("ps", ["-eo", "pid=,ppid="]).toString().trim().split("\n");
@@ -28,6 +28,18 @@ describe.skipIf(!isLinux).each(readers)("by %s", (_name, reader) => {
     expect(rest.slice(0, 2).sort()).toEqual(kernelChildren(pid).sort());
   });
 
+  it.skipIf(!canRead)("finds one process, and sees that it is still there", async () => {
+    const { pid, process: child } = await startScript("stubborn.mjs");
+    const found = await reader.find(pid);
+    if (!found) throw new Error(`process ${pid} was not found`);
+    expect(found).toMatchObject({ pid, ppid: process.pid });
+    expect(reader.isStillThere(found)).toBe(true);
+    child.kill("SIGKILL");
+    await hasEnded(pid);
+    expect(await reader.find(pid)).toBeUndefined();
+    if (reader === procfs) expect(reader.isStillThere(found)).toBe(false);
+  });
+
   it.skipIf(!hasPs)("lists what ps lists", async () => {
     const { words } = await startScript("family.mjs");
     const before = listByPs();
@@ -37,6 +49,15 @@ describe.skipIf(!isLinux).each(readers)("by %s", (_name, reader) => {
     const lasting = [...before].filter(([pid, ppid]) => after.get(pid) === ppid && isRunning(pid));
     expect(lasting.filter(([pid, ppid]) => table.get(pid) !== ppid)).toEqual([]);
     expect(lasting.map(([pid]) => pid)).toEqual(expect.arrayContaining(words.map(Number)));
+  });
+});
+
+describe.skipIf(!isLinux)("by /proc", () => {
+  it("sees, right before a signal, that an id belongs to another process by now", async () => {
+    const { pid } = await startScript("stubborn.mjs");
+    const found = await procfs.find(pid);
+    if (!found) throw new Error(`process ${pid} was not found`);
+    expect(procfs.isStillThere({ ...found, startTime: found.startTime - 1 })).toBe(false);
   });
 });
 

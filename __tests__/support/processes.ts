@@ -1,6 +1,6 @@
 import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { accessSync, constants, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
@@ -129,7 +129,7 @@ export async function freePort(): Promise<number> {
 /** Whether this process may choose the id of the next one: root may. */
 export const canChoosePid = (() => {
   try {
-    accessSync(LAST_PID, constants.W_OK);
+    writeFileSync(LAST_PID, readFileSync(LAST_PID));
     return true;
   } catch {
     return false;

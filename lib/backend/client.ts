@@ -2,7 +2,6 @@ import {
   ChannelCredentials,
   type ChannelOptions,
   Client,
-  connectivityState,
   Metadata,
   type MethodDefinition,
   type ServiceError,
@@ -149,8 +148,6 @@ function connect(address: string, credentials: ChannelCredentials, metadata: Met
       const onReply = (error: ServiceError | null, response?: Response) => {
         signal.removeEventListener("abort", onAbort);
         channel.failed = error !== null && (signal.aborted || error.code === statusCodes.UNAVAILABLE);
-        // An attempt to connect that nobody waits for would keep the program running until it is given up.
-        if (signal.aborted && !isConnected(channel)) retire(channel);
         release(channel);
         if (error) reject(BackendCallError.from(error));
         else resolve(response as Response);
@@ -180,10 +177,6 @@ function connect(address: string, credentials: ChannelCredentials, metadata: Met
       if (current) retire(current);
     },
   };
-}
-
-function isConnected({ client }: Channel): boolean {
-  return client.getChannel().getConnectivityState(false) === connectivityState.READY;
 }
 
 const OK = Buffer.from("OK");

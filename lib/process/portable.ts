@@ -95,10 +95,15 @@ export const portable: ProcessReader = {
 
   async usage(processes) {
     const pids = processes.map(({ pid }) => pid);
+    const askedAt = Date.now();
     const [measured, addressSpace] = await Promise.all([measure(pids), measureAddressSpace(pids)]);
     return processes.flatMap(({ pid, startTime }): ProcessUsage[] => {
       const reading = measured.get(pid);
-      if (!reading || !sameStart(reading.timestamp - reading.elapsed, startTime)) return [];
+      if (!reading) return [];
+      // The age is from some time between the question and the answer, which may be long on a busy machine.
+      const startedFrom = askedAt - reading.elapsed - SAME_START_MS;
+      const startedTo = reading.timestamp - reading.elapsed + SAME_START_MS;
+      if (startTime < startedFrom || startTime > startedTo) return [];
       return [
         {
           pid,
