@@ -548,7 +548,7 @@ describe.skipIf(!isLinux)("shutdown", () => {
   it("is one for all who ask at the same time, and is hurried by one who forces it", async () => {
     const { pid } = await startScript("family.mjs");
     const { monitor, registry } = await monitorOf({ Status: busy }, pid);
-    const stops: RegistryShutdownOptions[] = [];
+    const stops: (Partial<RegistryShutdownOptions> | undefined)[] = [];
     const shutdown = registry.shutdown.bind(registry);
     registry.shutdown = (name, options) => {
       stops.push(options);
@@ -564,11 +564,15 @@ describe.skipIf(!isLinux)("shutdown", () => {
 
   it("is hurried also while a backend does not say whether it is busy", async () => {
     const { pid } = await startScript("family.mjs");
-    const { monitor } = await monitorOf({ Status: neverReplies, Free: neverReplies }, pid, {
+    const calls = new EventEmitter();
+    const Status: Call = () => void calls.emit("status");
+    const { monitor } = await monitorOf({ Status, Free: neverReplies }, pid, {
       statusTimeoutMs: 60_000,
       freeTimeoutMs: 60_000,
     });
+    const asked = once(calls, "status");
     const stopping = monitor.shutdown("m");
+    await asked;
     await monitor.shutdown("m", { force: true });
     await stopping;
     expect(isRunning(pid)).toBe(false);

@@ -73,9 +73,8 @@ async function stop(): Promise<void> {
   stopping.abort();
   server.close();
   server.closeAllConnections();
-  const options = { force: true, timeoutMs: 5000, signal: new AbortController().signal };
   const models = await registry.list();
-  const outcomes = await Promise.allSettled(models.map(({ name }) => registry.shutdown(name, options)));
+  const outcomes = await Promise.allSettled(models.map(({ name }) => registry.shutdown(name)));
   for (const outcome of outcomes) if (outcome.status === "rejected") console.error(outcome.reason);
   process.exit();
 }

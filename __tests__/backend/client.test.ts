@@ -19,15 +19,12 @@ function connect(address: string, options?: GrpcBackendClientOptions): BackendCl
   return client;
 }
 
-/** Forwards connections to an address, and counts them. */
-async function countConnections(address: string) {
+/** Counts connections, and forwards them to an address or does something else with them. */
+async function countConnections(address: string, handle = forwardTo(address)) {
   const sockets: Socket[] = [];
   const server = createTcpServer((socket) => {
     sockets.push(socket);
-    const [host = "", port] = address.split(":");
-    const onward = connectTcp(Number(port), host);
-    socket.pipe(onward).pipe(socket);
-    for (const end of [socket, onward]) end.on("error", () => {});
+    handle(socket);
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
   onTestFinished(() => {
@@ -36,6 +33,15 @@ async function countConnections(address: string) {
   });
   const bound = server.address();
   return { address: `127.0.0.1:${typeof bound === "object" && bound?.port}`, sockets };
+}
+
+function forwardTo(address: string) {
+  return (socket: Socket): void => {
+    const [host = "", port] = address.split(":");
+    const onward = connectTcp(Number(port), host);
+    socket.pipe(onward).pipe(socket);
+    for (const end of [socket, onward]) end.on("error", () => {});
+  };
 }
 
 describe("calls", () => {
@@ -165,6 +171,20 @@ describe("connection", () => {
     await expect(client.status(AbortSignal.timeout(100))).rejects.toThrow();
     expect(await client.status(AbortSignal.timeout(5000))).toMatchObject({ state: 2 });
     expect(counter.sockets).toHaveLength(2);
+  });
+
+  it("does not cut a call short because another one gave up", async () => {
+    // Takes connections, and says nothing on them: they never become ready.
+    const { address } = await countConnections("127.0.0.1:1", () => {});
+    const client = connect(address);
+    const patient = new AbortController();
+    const first = client.status(AbortSignal.timeout(300));
+    const second = client.status(patient.signal);
+    await expect(first).rejects.toThrow();
+    // Takes a new connection, as the old one said nothing.
+    await expect(client.status(AbortSignal.timeout(100))).rejects.toThrow();
+    patient.abort();
+    await expect(second).rejects.toMatchObject({ code: "CANCELLED" });
   });
 
   it("lets other calls end on a connection that one call has given up on", async () => {

@@ -117,6 +117,14 @@ describe.skipIf(!isLinux)("shutdown", () => {
     expect(await registry.list()).toEqual([]);
   });
 
+  it("needs no options", async () => {
+    const { pid } = await startScript("family.mjs");
+    const registry = new InMemoryModelRegistry();
+    registry.register({ name: "m", address, pid });
+    await registry.shutdown("m");
+    expect(isRunning(pid)).toBe(false);
+  });
+
   it("takes a model off the list whose process has ended by itself", async () => {
     const { pid, process: child } = await startScript("stubborn.mjs");
     const registry = new InMemoryModelRegistry();

@@ -6,7 +6,7 @@ import { isListening, isOwnListener } from "../process/address.js";
 import { findProcessByAddress } from "../process/find.js";
 import type { ProcessEntry } from "../process/reader.js";
 import { isRunning, processStartTime } from "../process/system.js";
-import { terminateTree, trackTree } from "../process/terminate.js";
+import { DEFAULT_TERMINATE_TIMEOUT_MS, terminateTree, trackTree } from "../process/terminate.js";
 import type { LoadedModel, ModelRegistry, RegistryShutdownOptions } from "./registry.js";
 
 /** A model to register. */
@@ -94,15 +94,17 @@ export class InMemoryModelRegistry implements ModelRegistry {
 
   /**
    * Stops the model's backend and takes it off the list: by its `stop` hook where it has one, otherwise by
-   * terminating its process tree.
+   * terminating its process tree, which has 10 seconds to end by itself unless `timeoutMs` says otherwise.
    *
    * @throws {BackendError} where there is no way to stop it, its hook failed, or something still answers at its
    *   address; the model stays listed.
    * @throws {TerminateError} where a process is left; the model stays listed.
    */
-  async shutdown(name: string, options: RegistryShutdownOptions): Promise<void> {
+  async shutdown(name: string, options: Partial<RegistryShutdownOptions> = {}): Promise<void> {
     const entry = this.#entries.get(name);
     if (!entry) return;
+    const { force = false, timeoutMs = DEFAULT_TERMINATE_TIMEOUT_MS } = options;
+    const { signal = new AbortController().signal } = options;
     const { stop, address } = entry.registration;
     const backend = await entry.process(true);
     if (!stop && !backend) {
@@ -112,16 +114,16 @@ export class InMemoryModelRegistry implements ModelRegistry {
       );
     }
     const tree = backend && trackTree(backend.pid, backend.startTime);
-    const terminateBy = performance.now() + options.timeoutMs;
+    const terminateBy = performance.now() + timeoutMs;
     if (stop) {
       // Read now: what outlives its parent could not be told from a stranger afterwards.
       await tree?.left();
       try {
-        await stop(options);
+        await stop({ force, timeoutMs, signal });
       } catch (cause) {
         throw new BackendError(`the stop hook of model ${quote(name)} failed`, { cause });
       }
-      options.signal.throwIfAborted();
+      signal.throwIfAborted();
     }
     if (tree) await terminateTree(tree, Math.max(0, terminateBy - performance.now()));
     await seeAddressFree(name, address, terminateBy);
