@@ -64,7 +64,8 @@ try {
 async function load(name: string, command: string, args: string[]): Promise<void> {
   const backend = await startBackend(command, args, stopping.signal);
   registry.register({ name, address: backend.address, pid: backend.pid });
-  backend.process.once("exit", () => registry.unregister(name));
+  // A script that is killed may leave its backend behind: that is stopped too, and then the model is off the list.
+  backend.process.once("exit", () => registry.shutdown(name).catch(console.error));
   await backend.listening;
 }
 

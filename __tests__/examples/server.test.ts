@@ -162,6 +162,17 @@ describe.skipIf(!isLinux)("the example", () => {
     expect(everything.filter(isRunning)).toEqual([]);
   });
 
+  it("stops what a start script leaves behind that is killed", async () => {
+    const { server: another, lines } = await startExample();
+    const plain = Number(/plain +process (\d+)/.exec(lines.join("\n"))?.[1]);
+    const everything = family(plain);
+    expect(everything).toHaveLength(2);
+    process.kill(plain, "SIGKILL");
+    await expect.poll(() => everything.filter(isRunning), { timeout: 10_000 }).toEqual([]);
+    another.kill("SIGINT");
+    await once(another, "exit");
+  });
+
   it("says so where its port is taken, and leaves nothing behind", async () => {
     const port = new URL(url).port;
     const second = spawn(process.execPath, ["build/examples/server.js"], {
