@@ -249,6 +249,19 @@ describe("status", () => {
     );
   });
 
+  it("takes no memory for none, however the host's own client says so", async () => {
+    for (const memory of [undefined, null, { total: 0n, breakdown: {} }]) {
+      const createClient = () => ({
+        status: async () => ({ state: 2, memory }) as never,
+        health: async () => true,
+        free: async () => {},
+        close: () => {},
+      });
+      const { monitor } = await monitorOf({}, undefined, { createClient });
+      expect(await monitor.status("m")).toMatchObject({ state: 2, memory: { total: null, breakdown: {} } });
+    }
+  });
+
   it("is the state alone where neither the backend nor the system knows the rest", async () => {
     const { monitor } = await monitorOf({ Status: replies({ state: 2 }) });
     expect(await monitor.status("m")).toEqual({

@@ -158,7 +158,7 @@ export class BackendMonitor {
 
   /** Closes the connections to all backends. They are opened again when they are needed. */
   close(): void {
-    for (const name of this.#connections.names) this.#connections.close(name);
+    for (const name of this.#connections.names) this.#forget(name);
   }
 
   async #stop(name: string, hurry: AbortSignal): Promise<void> {
@@ -259,7 +259,7 @@ export class BackendMonitor {
       this.#forget(name);
       throw new ModelNotLoadedError(`model ${quote(name)} is not loaded`);
     }
-    if (this.#connections.names.length >= this.#pruneAt) void this.#prune();
+    if (this.#connections.size >= this.#pruneAt) void this.#prune();
     return model;
   }
 
@@ -295,7 +295,7 @@ export class BackendMonitor {
     } catch {
       // The next try is as far off as if there had been nothing to forget.
     }
-    this.#pruneAt = Math.max(FIRST_PRUNE_AT, 2 * this.#connections.names.length);
+    this.#pruneAt = Math.max(FIRST_PRUNE_AT, 2 * this.#connections.size);
   }
 }
 
@@ -309,8 +309,9 @@ const NOTHING_KNOWN: SystemUsage = {
   cpu_percent: null,
 };
 
-function hasMemory(memory: BackendStatus["memory"]): memory is MemoryUsage {
-  return memory !== undefined && (memory.total > 0 || Object.keys(memory.breakdown).length > 0);
+/** A host's own client may have `null` for what is not there, as proto-loader does. */
+function hasMemory(memory: MemoryUsage | null | undefined): memory is MemoryUsage {
+  return !!memory && (memory.total > 0 || Object.keys(memory.breakdown).length > 0);
 }
 
 function isSameBackend(a: LoadedModel, b: LoadedModel): boolean {

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
 import { totalmem } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
-import { beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { ProcessGoneError, processStartTime, sampleProcess } from "../../lib/process/index.js";
 import { portable } from "../../lib/process/portable.js";
 import { procfs } from "../../lib/process/procfs.js";
@@ -33,127 +33,126 @@ function expectWithin(percent: number, actual: number | null, expected: number) 
   expect(actual).toBeLessThan(expected * (1 + percent / 100));
 }
 
-describe.skipIf(!isLinux).each([
-  ["/proc", procfs, true],
-  ["ps-list and pidusage", portable, hasPs],
-] as [string, ProcessReader, boolean][])("by %s", (_name, reader, canRead) => {
-  beforeEach((test) => {
-    if (!canRead) test.skip("there is no ps on this system");
-  });
+const readers: [string, ProcessReader, isMissing: boolean][] = [
+  ["/proc", procfs, !isLinux],
+  ["ps-list and pidusage", portable, !isLinux || !hasPs],
+];
 
-  it("sums memory over the process and all its descendants, as the kernel has it", async () => {
-    const { pid, words } = await startScript("family.mjs");
-    const pids = words.map(Number);
-    expect(pids).toHaveLength(5);
-    await Promise.all(pids.map(freeze));
-    const sample = await sampleWith(reader, pid);
+for (const [name, reader, isMissing] of readers)
+  describe.skipIf(isMissing)(`by ${name}`, () => {
+    it("sums memory over the process and all its descendants, as the kernel has it", async () => {
+      const { pid, words } = await startScript("family.mjs");
+      const pids = words.map(Number);
+      expect(pids).toHaveLength(5);
+      await Promise.all(pids.map(freeze));
+      const sample = await sampleWith(reader, pid);
 
-    expect(sample.processes).toBe(5);
-    expect(sample.rss).toBeGreaterThan(5 * 20 * MIB);
-    expectWithin(
-      5,
-      sample.rss,
-      total(pids, (each) => kernelBytes(each, "VmRSS")),
-    );
-    expectWithin(
-      1,
-      sample.vms,
-      total(pids, (each) => kernelBytes(each, "VmSize")),
-    );
-    expect(sample.memoryPercent).toBe((100 * sample.rss) / totalmem());
-    expect(Object.values(sample.breakdown).reduce((sum, part) => sum + part, 0)).toBe(sample.rss);
-  });
+      expect(sample.processes).toBe(5);
+      expect(sample.rss).toBeGreaterThan(5 * 20 * MIB);
+      expectWithin(
+        5,
+        sample.rss,
+        total(pids, (each) => kernelBytes(each, "VmRSS")),
+      );
+      expectWithin(
+        1,
+        sample.vms,
+        total(pids, (each) => kernelBytes(each, "VmSize")),
+      );
+      expect(sample.memoryPercent).toBe((100 * sample.rss) / totalmem());
+      expect(Object.values(sample.breakdown).reduce((sum, part) => sum + part, 0)).toBe(sample.rss);
+    });
 
-  it("measures CPU over the time since the previous sample, summed over the tree", async () => {
-    const { pid, words } = await startScript("burn.mjs", ["2"]);
-    const pids = words.map(Number);
-    const previous = await sampleWith(reader, pid);
-    const before = total(pids, kernelCpuMs);
-    const since = performance.now();
-    await delay(3000);
-    const sample = await sampleWith(reader, pid, { previous });
-    const used = (100 * (total(pids, kernelCpuMs) - before)) / (performance.now() - since);
-    // ps counts in whole seconds for each process, /proc in hundredths; and the two readings are not at one time.
-    const step = reader === portable ? 100 * (2 / 3) + 20 : 20;
-    expect(Math.abs((sample.cpuPercent ?? 0) - used)).toBeLessThan(step);
-    expect(used).toBeGreaterThan(20);
-  });
+    it("measures CPU over the time since the previous sample, summed over the tree", async () => {
+      const { pid, words } = await startScript("burn.mjs", ["2"]);
+      const pids = words.map(Number);
+      const previous = await sampleWith(reader, pid);
+      const before = total(pids, kernelCpuMs);
+      const since = performance.now();
+      await delay(3000);
+      const sample = await sampleWith(reader, pid, { previous });
+      const used = (100 * (total(pids, kernelCpuMs) - before)) / (performance.now() - since);
+      // ps counts in whole seconds for each process, /proc in hundredths; and the two readings are not at one time.
+      const step = reader === portable ? 100 * (2 / 3) + 20 : 20;
+      expect(Math.abs((sample.cpuPercent ?? 0) - used)).toBeLessThan(step);
+      expect(used).toBeGreaterThan(20);
+    });
 
-  it("measures CPU since the process started where there is no previous sample", async () => {
-    const { pid } = await startScript("burn.mjs");
-    await delay(2000);
-    const { cpuPercent } = await sampleWith(reader, pid);
-    const used = (100 * kernelCpuMs(pid)) / kernelAgeMs(pid);
-    // ps rounds both figures to whole seconds, of which there are two or three.
-    expect(Math.abs((cpuPercent ?? 0) - used)).toBeLessThan(reader === portable ? 70 : 10);
-    expect(used).toBeGreaterThan(20);
-  });
+    it("measures CPU since the process started where there is no previous sample", async () => {
+      const { pid } = await startScript("burn.mjs");
+      await delay(2000);
+      const { cpuPercent } = await sampleWith(reader, pid);
+      const used = (100 * kernelCpuMs(pid)) / kernelAgeMs(pid);
+      // ps rounds both figures to whole seconds, of which there are two or three.
+      expect(Math.abs((cpuPercent ?? 0) - used)).toBeLessThan(reader === portable ? 70 : 10);
+      expect(used).toBeGreaterThan(20);
+    });
 
-  it("says so where there is no such process", async () => {
-    const { pid, process: child } = await startScript("stubborn.mjs");
-    child.kill("SIGKILL");
-    await once(child, "exit");
-    await expect(sampleWith(reader, pid)).rejects.toThrow(
-      new ProcessGoneError(pid, `process ${pid} does not exist`),
-    );
-  });
+    it("says so where there is no such process", async () => {
+      const { pid, process: child } = await startScript("stubborn.mjs");
+      child.kill("SIGKILL");
+      await once(child, "exit");
+      await expect(sampleWith(reader, pid)).rejects.toThrow(
+        new ProcessGoneError(pid, `process ${pid} does not exist`),
+      );
+    });
 
-  it("says so where the id belongs to another process", async () => {
-    const { pid } = await startScript("stubborn.mjs");
-    const { startTime } = await sampleWith(reader, pid);
-    await expect(sampleWith(reader, pid, { startTime })).resolves.toMatchObject({ pid });
-    await expect(sampleWith(reader, pid, { startTime: startTime - 10_000 })).rejects.toThrow(
-      `process ${pid} has ended; its id now belongs to another process`,
-    );
-  });
+    it("says so where the id belongs to another process", async () => {
+      const { pid } = await startScript("stubborn.mjs");
+      const { startTime } = await sampleWith(reader, pid);
+      await expect(sampleWith(reader, pid, { startTime })).resolves.toMatchObject({ pid });
+      await expect(sampleWith(reader, pid, { startTime: startTime - 10_000 })).rejects.toThrow(
+        `process ${pid} has ended; its id now belongs to another process`,
+      );
+    });
 
-  it("takes a zombie for gone", async () => {
-    // `exec` replaces the shell by a program that never waits for the shell's child.
-    const { pid, words } = await start("sh", ["-c", 'sleep 1 & echo "$$ $!"; exec sleep 60']);
-    const zombie = Number(words[1]);
-    await hasEnded(zombie);
-    expect(readFileSync(`/proc/${zombie}/stat`, "utf8")).toMatch(/\) Z /);
-    await expect(sampleWith(reader, zombie)).rejects.toThrow(ProcessGoneError);
-    expect(await sampleWith(reader, pid)).toMatchObject({ processes: 1 });
-  });
+    it("takes a zombie for gone", async () => {
+      // `exec` replaces the shell by a program that never waits for the shell's child.
+      const { pid, words } = await start("sh", ["-c", 'sleep 1 & echo "$$ $!"; exec sleep 60']);
+      const zombie = Number(words[1]);
+      await hasEnded(zombie);
+      expect(readFileSync(`/proc/${zombie}/stat`, "utf8")).toMatch(/\) Z /);
+      await expect(sampleWith(reader, zombie)).rejects.toThrow(ProcessGoneError);
+      expect(await sampleWith(reader, pid)).toMatchObject({ processes: 1 });
+    });
 
-  it("says so where the process ends in the middle of the sample", async () => {
-    const { pid, process: child } = await startScript("stubborn.mjs");
-    const interrupted: ProcessReader = {
-      ...reader,
-      usage: async (processes) => {
-        child.kill("SIGKILL");
-        await once(child, "exit");
-        return reader.usage(processes);
-      },
-    };
-    await expect(sampleWith(interrupted, pid)).rejects.toThrow(`process ${pid} ended while it was sampled`);
-  });
+    it("says so where the process ends in the middle of the sample", async () => {
+      const { pid, process: child } = await startScript("stubborn.mjs");
+      const interrupted: ProcessReader = {
+        ...reader,
+        usage: async (processes) => {
+          child.kill("SIGKILL");
+          await once(child, "exit");
+          return reader.usage(processes);
+        },
+      };
+      await expect(sampleWith(interrupted, pid)).rejects.toThrow(`process ${pid} ended while it was sampled`);
+    });
 
-  it("leaves out a descendant that ends in the middle of the sample", async () => {
-    const { pid, words } = await startScript("stubborn.mjs", ["parent"]);
-    const child = Number(words[1]);
-    const interrupted: ProcessReader = {
-      ...reader,
-      usage: async (processes) => {
-        process.kill(child, "SIGKILL");
-        await hasEnded(child);
-        return reader.usage(processes);
-      },
-    };
-    const sample = await sampleWith(interrupted, pid);
-    expect(sample.processes).toBe(1);
-    expectWithin(10, sample.rss, kernelBytes(pid, "VmRSS"));
-  });
+    it("leaves out a descendant that ends in the middle of the sample", async () => {
+      const { pid, words } = await startScript("stubborn.mjs", ["parent"]);
+      const child = Number(words[1]);
+      const interrupted: ProcessReader = {
+        ...reader,
+        usage: async (processes) => {
+          process.kill(child, "SIGKILL");
+          await hasEnded(child);
+          return reader.usage(processes);
+        },
+      };
+      const sample = await sampleWith(interrupted, pid);
+      expect(sample.processes).toBe(1);
+      expectWithin(10, sample.rss, kernelBytes(pid, "VmRSS"));
+    });
 
-  it("does not measure from a sample of another process", async () => {
-    const busy = await startScript("burn.mjs");
-    const idle = await startScript("stubborn.mjs");
-    const previous = await sampleWith(reader, idle.pid);
-    const sample = await sampleWith(reader, busy.pid, { previous });
-    expect(sample.cpuHistory.base).toBeUndefined();
+    it("does not measure from a sample of another process", async () => {
+      const busy = await startScript("burn.mjs");
+      const idle = await startScript("stubborn.mjs");
+      const previous = await sampleWith(reader, idle.pid);
+      const sample = await sampleWith(reader, busy.pid, { previous });
+      expect(sample.cpuHistory.base).toBeUndefined();
+    });
   });
-});
 
 describe.skipIf(!isLinux)("on Linux", () => {
   it("splits memory as the kernel does", async () => {

@@ -30,6 +30,10 @@ export class Connections {
     return this.#connections.has(name);
   }
 
+  get size(): number {
+    return this.#connections.size;
+  }
+
   get names(): string[] {
     return [...this.#connections.keys()];
   }
