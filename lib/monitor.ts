@@ -7,7 +7,8 @@ import { BackendError, InternalError, ModelBusyError, ModelNotLoadedError, Monit
 import { detail, quote } from "./message.js";
 import { aFunction, checkOptions, milliseconds, type OptionCheck, objectWith, required } from "./options.js";
 import { type ProcessSample, sampleProcess } from "./process/stats.js";
-import { DEFAULT_TERMINATE_TIMEOUT_MS, TerminateError } from "./process/terminate.js";
+import { DEFAULT_TERMINATE_TIMEOUT_MS } from "./process/terminate.js";
+import { TerminateError } from "./process/terminate-error.js";
 import { lookUp } from "./registry/look-up.js";
 import type { LoadedModel, ModelRegistry } from "./registry/registry.js";
 
@@ -162,7 +163,10 @@ export class BackendMonitor {
   }
 
   async #stop(name: string, hurry: AbortSignal): Promise<void> {
-    const model = await this.#drain(name, hurry);
+    const model = await this.#drain(name, hurry).catch(async (error) => {
+      if (error instanceof ModelNotLoadedError) await this.#cancelStart(name, hurry.aborted);
+      throw error;
+    });
     await this.#free(name, model, hurry);
     await this.#terminate(name, model, hurry.aborted);
     this.#forget(name);
@@ -229,6 +233,30 @@ export class BackendMonitor {
   }
 
   async #terminate(name: string, model: LoadedModel, force: boolean): Promise<void> {
+    await this.#tellRegistry(name, force);
+    const listed = await lookUp(this.#registry, name, this.#statusTimeoutMs);
+    if (listed && isSameBackend(listed, model)) {
+      throw new InternalError(
+        `the registry says that model ${quote(name)} is stopped, but still lists it; its shutdown() has to end ` +
+          "the process and take the model off the list",
+      );
+    }
+  }
+
+  /**
+   * A model that is not listed may be about to be: a registry that starts backends may be starting this one, or have
+   * a restart ahead of it. Whoever asked for a shutdown does not want that.
+   */
+  async #cancelStart(name: string, force: boolean): Promise<void> {
+    try {
+      await this.#tellRegistry(name, force);
+    } catch (error) {
+      // A registry need not know what to do with a model that it does not list.
+      if (!(error instanceof InternalError)) throw error;
+    }
+  }
+
+  async #tellRegistry(name: string, force: boolean): Promise<void> {
     const timeoutMs = this.#terminateTimeoutMs;
     try {
       await withDeadline(
@@ -243,13 +271,6 @@ export class BackendMonitor {
       }
       const message = `the registry failed to stop model ${quote(name)}; the server's logger is told why`;
       throw new InternalError(message, { cause });
-    }
-    const listed = await lookUp(this.#registry, name, this.#statusTimeoutMs);
-    if (listed && isSameBackend(listed, model)) {
-      throw new InternalError(
-        `the registry says that model ${quote(name)} is stopped, but still lists it; its shutdown() has to end ` +
-          "the process and take the model off the list",
-      );
     }
   }
 

@@ -1,8 +1,34 @@
 import { execFileSync, spawnSync } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
+import { existsSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
+import { environmentWithId } from "../../lib/process/identity.js";
 import { processStartTime, TerminateError, terminateProcessTree } from "../../lib/process/index.js";
-import { hasEnded, isLinux, isRunning, startScript } from "../support/processes.js";
+import { terminateTree } from "../../lib/process/terminate.js";
+import { trackTree } from "../../lib/process/track.js";
+import {
+  bearersOf,
+  canChoosePid,
+  freeze,
+  hasEnded,
+  isLinux,
+  isRunning,
+  kernelParent,
+  kernelSession,
+  markedEnvironment,
+  start,
+  startScript,
+  startWithPid,
+} from "../support/processes.js";
+
+/** The nasty backend of __tests__/processes, which says when it is there. */
+function startBackend(kind: string, env: NodeJS.ProcessEnv) {
+  const address = "127.0.0.1:0";
+  return startScript("backend.mjs", ["--kind", `${kind},announced`, "--addr", address], {
+    env: { ...process.env, ...env },
+  });
+}
 
 const canHideProcesses =
   spawnSync("unshare", ["-m", "mount", "-t", "proc", "-o", "hidepid=2", "proc", "/proc"]).status === 0;
@@ -46,11 +72,65 @@ describe.skipIf(!isLinux)("terminateProcessTree", () => {
     expect(words.map(Number).filter(isRunning)).toEqual([]);
   });
 
-  it("ends a process that is stopped", async () => {
-    const { pid } = await startScript("family.mjs");
-    process.kill(pid, "SIGSTOP");
-    await terminateProcessTree(pid, { timeoutMs: 300 });
+  it("continues a process that is stopped, so that it too can end by itself", async () => {
+    const { pid, words, process: child } = await startScript("family.mjs");
+    const exited = once(child, "exit");
+    await freeze(pid);
+    // The test would be over before the patience is.
+    await terminateProcessTree(pid, { timeoutMs: 3_600_000 });
+    expect(await exited).toEqual([null, "SIGTERM"]);
+    expect(words.map(Number).filter(isRunning)).toEqual([]);
+  });
+
+  it("kills a process that is stopped and ignores SIGTERM", async () => {
+    const { pid } = await startScript("stubborn.mjs");
+    await freeze(pid);
+    await terminateProcessTree(pid, { timeoutMs: 100 });
     expect(isRunning(pid)).toBe(false);
+  });
+
+  it("ends a child in a session of its own", async () => {
+    const { mark, env } = markedEnvironment();
+    const { pid } = await startBackend("session", env);
+    await expect
+      .poll(() => bearersOf(mark).filter((bearer) => kernelSession(bearer) === bearer))
+      .toHaveLength(1);
+    await terminateProcessTree(pid, { timeoutMs: 100 });
+    expect(bearersOf(mark)).toEqual([]);
+  });
+
+  it("catches up with a tree that forks while it is being ended", async () => {
+    const { mark, env } = markedEnvironment();
+    const { pid } = await startBackend("forking,deaf,respawn", env);
+    await terminateProcessTree(pid, { timeoutMs: 300 });
+    expect(bearersOf(mark)).toEqual([]);
+  });
+
+  it("takes a zombie that nobody reaps for gone", async () => {
+    const { pid: parent, words } = await start("sh", ["-c", 'sleep 60 & echo "$! $$"; exec sleep 60']);
+    const pid = Number(words[0]);
+    await terminateProcessTree(pid);
+    expect(readFileSync(`/proc/${pid}/status`, "utf8")).toMatch(/^State:\s+Z/m);
+    expect(isRunning(parent)).toBe(true);
+  });
+
+  it.skipIf(!canChoosePid)("leaves a process alone that gets the id of one that it ended", async () => {
+    // A child that dies of SIGTERM, and a parent that does not: the child's id is free while the parent has its time.
+    const code = `
+      const child = require("node:child_process").spawn("sleep", ["60"]);
+      process.on("SIGTERM", () => {});
+      console.log(child.pid, process.pid);
+    `;
+    const { pid, words } = await start(process.execPath, ["-e", code]);
+    const child = Number(words[0]);
+    const terminating = terminateProcessTree(pid, { timeoutMs: 1000 });
+    await hasEnded(child);
+    await expect.poll(() => existsSync(`/proc/${child}`)).toBe(false);
+    const stranger = await startWithPid(child);
+    await terminating;
+    expect(isRunning(pid)).toBe(false);
+    expect(isRunning(child)).toBe(true);
+    expect(stranger.process.signalCode).toBeNull();
   });
 
   it("leaves a process of another start time alone", async () => {
@@ -84,6 +164,21 @@ describe.skipIf(!isLinux)("terminateProcessTree", () => {
         `this is the server itself, or a process that started it: ${process.pid}`,
       );
     }
+  });
+
+  it.skipIf(process.getuid?.() !== 0)("ends what it is permitted to end, and names the rest", async () => {
+    const { pid, words } = await startScript("setuid.mjs");
+    const attempt = `
+      const { terminateProcessTree } = await import(${JSON.stringify(dist)});
+      process.setgid(65534);
+      process.setuid(65534);
+      await terminateProcessTree(${pid}, { timeoutMs: 200 }).catch((error) => console.log(error.message));
+    `;
+    const output = execFileSync(process.execPath, ["--input-type=module", "-e", attempt]);
+    expect(output.toString()).toBe(
+      `the operating system does not permit to stop these processes: ${words[1]} ("node")\n`,
+    );
+    expect(words.map(Number).map(isRunning)).toEqual([false, true]);
   });
 
   it.skipIf(process.getuid?.() !== 0)("names what it is not permitted to end, at once", async () => {
@@ -130,3 +225,76 @@ describe.skipIf(!isLinux)("terminateProcessTree", () => {
     await expect(terminateProcessTree(5, { timeout: 1 } as object)).rejects.toThrow(/no option "timeout"/);
   });
 });
+
+describe.skipIf(!isLinux)("a tree whose processes bear an id", () => {
+  it("has those whose parents ended before anybody looked", async () => {
+    const { mark, env } = markedEnvironment();
+    const id = randomUUID();
+    const { pid } = await startBackend("daemon", environmentWithId(env, id));
+    await expect
+      .poll(() => bearersOf(mark).filter((bearer) => bearer !== pid && isOrphan(bearer, pid)))
+      .not.toEqual([]);
+    await terminateTree(trackTree(pid, { id, startTime: await processStartTime(pid) }), 100);
+    expect(bearersOf(mark)).toEqual([]);
+  });
+
+  it("has them also where its first process is gone, and leaves alone what has its process id now", async () => {
+    const { mark, env } = markedEnvironment();
+    const id = randomUUID();
+    const { pid, process: child } = await startBackend("daemon,bare", environmentWithId(env, id));
+    await expect
+      .poll(() => bearersOf(mark).filter((bearer) => bearer !== pid && isOrphan(bearer, pid)))
+      .not.toEqual([]);
+    const startTime = await processStartTime(pid);
+    child.kill("SIGKILL");
+    await once(child, "exit");
+    const stranger = canChoosePid ? await startWithPid(pid) : undefined;
+    await terminateTree(trackTree(pid, { id, startTime }), 100);
+    expect(bearersOf(mark)).toEqual([]);
+    if (stranger) expect(isRunning(stranger.pid)).toBe(true);
+  });
+
+  it("has a worker that is handed on from process to process", async () => {
+    const { mark, env } = markedEnvironment();
+    const id = randomUUID();
+    const { pid } = await startBackend("chain", environmentWithId(env, id));
+    const startTime = await processStartTime(pid);
+    await terminateTree(trackTree(pid, { id, startTime }), 100);
+    expect(bearersOf(mark)).toEqual([]);
+  });
+
+  it("does not have those that bear another id, nor those that only look alike", async () => {
+    const [id, other] = [randomUUID(), randomUUID()];
+    const { pid } = await startBackend("daemon", environmentWithId({}, id));
+    const bystanders = [
+      await startBackend("", environmentWithId({}, other)),
+      await startBackend("", { SOME_ID: id, EXPRESS_BACKEND_MONITOR_ID_2: id }),
+      await startBackend("", { EXPRESS_BACKEND_MONITOR_ID: `${id}0` }),
+      await startBackend(id, {}),
+    ];
+    await terminateTree(trackTree(pid, { id }), 100);
+    expect(bystanders.map((bystander) => isRunning(bystander.pid))).toEqual([true, true, true, true]);
+    expect(bystanders.map((bystander) => bystander.process.signalCode)).toEqual([null, null, null, null]);
+  });
+
+  it("is part of one whose host bears an id itself", async () => {
+    const { mark, env } = markedEnvironment();
+    const [outer, inner] = [randomUUID(), randomUUID()];
+    const nested = environmentWithId(environmentWithId(env, outer), inner);
+    const { pid } = await startBackend("daemon", nested);
+    const host = await startScript("stubborn.mjs", ["mortal"]);
+    await expect
+      .poll(() => bearersOf(mark).filter((bearer) => bearer !== pid && isOrphan(bearer, pid)))
+      .not.toEqual([]);
+    await terminateTree(trackTree(host.pid, { id: outer }), 100);
+    expect(bearersOf(mark)).toEqual([]);
+  });
+});
+
+/** Whether a process was handed to another parent than the backend that it comes from. */
+function isOrphan(pid: number, backend: number): boolean {
+  for (let parent = kernelParent(pid); parent > 1; parent = kernelParent(parent)) {
+    if (parent === backend) return false;
+  }
+  return true;
+}

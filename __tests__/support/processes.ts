@@ -1,4 +1,5 @@
 import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
@@ -114,6 +115,47 @@ export function kernelChildren(ppid: number): number[] {
         return false;
       }
     });
+}
+
+const MARK = "TEST_MARK";
+
+/** Variables by which the test finds, with the kernel's help alone, all that inherits them. What is left is killed at last. */
+export function markedEnvironment(): { mark: string; env: Record<string, string> } {
+  const mark = randomUUID();
+  onTestFinished(() => {
+    for (const pid of bearersOf(mark)) killAtLast(pid);
+  });
+  return { mark, env: { [MARK]: mark } };
+}
+
+/** The ids of all processes that bear a mark and are there. */
+export function bearersOf(mark: string): number[] {
+  return readdirSync("/proc")
+    .map(Number)
+    .filter((pid) => pid > 0 && bears(pid, mark) && isRunning(pid));
+}
+
+function bears(pid: number, mark: string): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/environ`, "latin1").split("\0").includes(`${MARK}=${mark}`);
+  } catch {
+    return false;
+  }
+}
+
+/** The id of the parent that a process has now. */
+export function kernelParent(pid: number): number {
+  return Number(/^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
+}
+
+/** The id of the session that a process is in: that of the process which started the session. */
+export function kernelSession(pid: number): number {
+  return Number(readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ")[3]);
+}
+
+/** The words of the command line of a process. */
+export function kernelArguments(pid: number): string[] {
+  return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").slice(0, -1);
 }
 
 /** A port that nobody listens on. */

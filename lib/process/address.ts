@@ -1,8 +1,12 @@
+import { once } from "node:events";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { connect, type NetConnectOpts } from "node:net";
+import { type AddressInfo, connect, createServer, type NetConnectOpts } from "node:net";
 import { networkInterfaces } from "node:os";
+import { setTimeout as delay } from "node:timers/promises";
 
 const CONNECT_TIMEOUT_MS = 500;
+const FREE_TIMEOUT_MS = 2_000;
+const FREE_POLL_MS = 50;
 
 /**
  * How to connect to a gRPC target on this machine; `undefined` where it is another machine's, or can't be told
@@ -36,6 +40,29 @@ export async function isListening(target: string): Promise<boolean> {
   } finally {
     socket.destroy();
   }
+}
+
+/**
+ * Waits for nobody to accept connections at a gRPC target of which every process is gone; whether that was reached. A port
+ * that a container runtime holds for its container is free a moment later, and a listener of this process is nobody's.
+ */
+export async function isFreed(target: string): Promise<boolean> {
+  const giveUpAt = performance.now() + FREE_TIMEOUT_MS;
+  while ((await isListening(target)) && !isOwnListener(target)) {
+    if (performance.now() >= giveUpAt) return false;
+    await delay(FREE_POLL_MS);
+  }
+  return true;
+}
+
+/** An address on this machine alone, with a port that nobody listens at. */
+export async function freeLoopbackAddress(): Promise<string> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return `127.0.0.1:${port}`;
 }
 
 /**

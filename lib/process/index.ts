@@ -6,4 +6,5 @@
  */
 export { ProcessGoneError, type ProcessSample, type SampleOptions, sampleProcess } from "./stats.js";
 export { processStartTime } from "./system.js";
-export { TerminateError, type TerminateOptions, terminateProcessTree } from "./terminate.js";
+export { type TerminateOptions, terminateProcessTree } from "./terminate.js";
+export { TerminateError } from "./terminate-error.js";

@@ -2,7 +2,7 @@
  * Processes by `ps-list` and `pidusage`: macOS, Windows and whatever else has no Linux `/proc`. Both start a
  * program (`ps`; on Windows a bundled lister and PowerShell) for each reading, so they are loaded when first used.
  */
-import { execFile } from "node:child_process";
+import { execFile, execFileSync } from "node:child_process";
 import { promisify } from "node:util";
 import type { ProcessEntry, ProcessReader, ProcessUsage } from "./reader.js";
 import { withDescendants } from "./tree.js";
@@ -85,12 +85,38 @@ async function identify(listed: readonly ListedProcess[]): Promise<ProcessEntry[
   });
 }
 
+/** `ps-list` can't be used without a turn of the event loop. The columns are POSIX'; Windows has no such program. */
+function readTableNow(): ProcessEntry[] {
+  if (isWindows) return [];
+  const now = Date.now();
+  const columns = ["pid", "ppid", "etime", "stat", "comm"].flatMap((column) => ["-o", `${column}=`]);
+  const rows = execFileSync("ps", ["-A", ...columns], { encoding: "utf8" })
+    .trim()
+    .split("\n");
+  return rows.flatMap((row) => {
+    const [pid, ppid, age = "", state, ...command] = row.trim().split(/\s+/);
+    const startTime = now - parseElapsedMs(age);
+    return state?.startsWith("Z")
+      ? []
+      : [{ pid: Number(pid), ppid: Number(ppid), startTime, command: command.join(" ") }];
+  });
+}
+
+/** `[[days-]hours:]minutes:seconds` */
+function parseElapsedMs(elapsed: string): number {
+  const [, days, hours, minutes, seconds] = /^(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)$/.exec(elapsed) ?? [];
+  const total = [days, hours, minutes, seconds].map((part) => Number(part ?? 0));
+  const [d = 0, h = 0, m = 0, s = 0] = total;
+  return (((d * 24 + h) * 60 + m) * 60 + s) * 1000;
+}
+
 const sameStart = (a: number, b: number) => Math.abs(a - b) <= SAME_START_MS;
 
 export const portable: ProcessReader = {
   find: async (pid) => (await identify((await list()).filter((process) => process.pid === pid)))[0],
   tree: async (pid) => withDescendants(sameStart, await readTable(), (process) => process.pid === pid),
   table: readTable,
+  tableNow: readTableNow,
   sameStart,
 
   async usage(processes) {

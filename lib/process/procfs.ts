@@ -3,13 +3,13 @@
  *
  * `stat`, `status` and `children` are read synchronously: the kernel answers them from memory within some
  * ten microseconds, a tenth of what a trip through Node's thread pool costs. Long runs of them are cut into
- * slices, so that the event loop goes on in between. `cmdline` is not read so: it waits for the lock of the
- * process' address space, and a process that hangs may hold that for long.
+ * slices, so that the event loop goes on in between. `cmdline` and `environ` are not read so: they wait for the lock of
+ * the process' address space, and a process that hangs may hold that for long.
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { uptime } from "node:os";
-import { setImmediate } from "node:timers/promises";
+import { setTimeout as delay, setImmediate } from "node:timers/promises";
 import type { ProcessEntry, ProcessReader, ProcessUsage } from "./reader.js";
 import { isChildOf, isSameProcess, withDescendants } from "./tree.js";
 
@@ -17,6 +17,9 @@ import { isChildOf, isSameProcess, withDescendants } from "./tree.js";
 const TICK_MS = 10;
 const SLICE_MS = 0.5;
 const FILES_AT_ONCE = 16;
+
+/** How long the command line or the environment of a process is waited for. */
+const STRINGS_TIMEOUT_MS = 500;
 
 const sameStart = (a: number, b: number) => a === b;
 
@@ -160,12 +163,15 @@ function slicer(): () => Promise<void> | undefined {
   };
 }
 
+function readPids(): number[] {
+  return readdirSync("/proc").map(Number).filter(Number.isInteger);
+}
+
 async function readTable(): Promise<ProcessEntry[]> {
   const table: ProcessEntry[] = [];
   const breathe = slicer();
-  for (const name of readdirSync("/proc")) {
-    const pid = Number(name);
-    const stat = Number.isInteger(pid) ? findStat(pid) : undefined;
+  for (const pid of readPids()) {
+    const stat = findStat(pid);
     if (stat) table.push(stat);
     await breathe();
   }
@@ -193,19 +199,39 @@ async function readTree(pid: number): Promise<ProcessEntry[]> {
   return [...tree.values()];
 }
 
-async function readArguments(pid: number): Promise<string[]> {
-  try {
-    return (await readFile(`/proc/${pid}/cmdline`, "utf8")).split("\0");
-  } catch (error) {
-    if (isGone(error)) return [];
-    throw error;
+/**
+ * What a process was started with; empty where it ended before, is hidden, or hangs so that this can't be told. Each
+ * string ends with a zero byte.
+ */
+function readStrings(pids: readonly number[], file: "cmdline" | "environ"): Promise<string[]> {
+  return inGroups(pids, async (pid) => {
+    const timedOut = new AbortController();
+    const tooLong = delay(STRINGS_TIMEOUT_MS, "", { signal: timedOut.signal });
+    try {
+      return await Promise.race([readFile(`/proc/${pid}/${file}`, "utf8"), tooLong]);
+    } catch (error) {
+      if (isGone(error)) return "";
+      throw error;
+    } finally {
+      timedOut.abort();
+      tooLong.catch(() => {});
+    }
+  });
+}
+
+async function inGroups<T, U>(items: readonly T[], map: (item: T) => Promise<U>): Promise<U[]> {
+  const mapped: U[] = [];
+  for (let first = 0; first < items.length; first += FILES_AT_ONCE) {
+    mapped.push(...(await Promise.all(items.slice(first, first + FILES_AT_ONCE).map(map))));
   }
+  return mapped;
 }
 
 export const procfs: ProcessReader = {
   find: async (pid) => findVisible(pid),
   tree: readTree,
   table: readTable,
+  tableNow: () => readPids().flatMap((pid) => findStat(pid) ?? []),
   sameStart,
 
   isStillThere(process) {
@@ -227,12 +253,13 @@ export const procfs: ProcessReader = {
 
   async withArguments(accepts) {
     const candidates = await readTable();
-    const found: ProcessEntry[] = [];
-    for (let first = 0; first < candidates.length; first += FILES_AT_ONCE) {
-      const group = candidates.slice(first, first + FILES_AT_ONCE);
-      const lists = await Promise.all(group.map(({ pid }) => readArguments(pid)));
-      found.push(...group.filter((_, index) => accepts(lists[index] ?? [])));
-    }
-    return found;
+    const lists = await readStrings(
+      candidates.map(({ pid }) => pid),
+      "cmdline",
+    );
+    return candidates.filter((_, index) => accepts(lists[index]?.split("\0") ?? []));
   },
+
+  environments: (pids) => readStrings(pids, "environ"),
+  environmentNow: (pid) => unlessGone(() => readFileSync(`/proc/${pid}/environ`, "utf8")) ?? "",
 };

@@ -44,11 +44,20 @@ export interface ProcessReader {
   tree(pid: number): Promise<ProcessEntry[]>;
   /** Every process that can be seen. */
   table(): Promise<ProcessEntry[]>;
+  /** The same, without a turn of the event loop in between; empty where the system can't be asked so. */
+  tableNow(): ProcessEntry[];
   /** The usage of those of these processes that are still there. */
   usage(processes: readonly ProcessEntry[]): Promise<ProcessUsage[]>;
   /** Looks again, on the spot, whether this process is still there; `true` where the system can't be asked so fast. */
   isStillThere(process: ProcessEntry): boolean;
   /** Every process that was started with arguments that `accepts` takes. */
   withArguments(accepts: (args: readonly string[]) => boolean): Promise<ProcessEntry[]>;
+  /**
+   * The environment that each of these processes was started with: `NAME=value` with a zero byte after each. Empty where
+   * it can't be told, or not yet; absent where the system never tells.
+   */
+  environments?(pids: readonly number[]): Promise<string[]>;
+  /** The same of one, without a turn of the event loop in between. */
+  environmentNow?(pid: number): string;
   readonly sameStart: SameStart;
 }

@@ -1,9 +1,10 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { describe, quote } from "../message.js";
-import { checkOptions, milliseconds, processId } from "../options.js";
+import { checkOptions, milliseconds } from "../options.js";
 import type { ProcessEntry } from "./reader.js";
+import { sleepNow } from "./sleep-now.js";
 import { systemReader } from "./system.js";
-import { isSameProcess, withDescendants } from "./tree.js";
+import { TerminateError } from "./terminate-error.js";
+import { type TrackedTree, trackTree } from "./track.js";
 
 /** Options of {@link terminateProcessTree}. */
 export interface TerminateOptions {
@@ -16,21 +17,32 @@ export interface TerminateOptions {
 /** The patience that `docker stop` has by default, too. */
 export const DEFAULT_TERMINATE_TIMEOUT_MS = 10_000;
 
-/** How long a killed process may take to be gone: the kernel has its memory to give back first. */
+/** How long killed processes may take to be gone: the kernel has their memory to give back first. */
 const KILL_TIMEOUT_MS = 5_000;
-const POLL_MS = 20;
+const KILL_NOW_TIMEOUT_MS = 1_000;
 
-/** Processes were left that could not be ended. */
-export class TerminateError extends Error {
-  override readonly name = "TerminateError";
-  readonly processes: readonly { readonly pid: number; readonly command: string }[];
+/**
+ * Looking whether known processes are still there costs microseconds, looking for new ones milliseconds: the one
+ * is done every `POLL_MS`, the other when the known ones are gone, and every `LOOK_MS` while they are not.
+ */
+const POLL_MS = 10;
+const LOOK_MS = 100;
 
-  constructor(reason: string, left: readonly ProcessEntry[]) {
-    const names = left.map(({ pid, command }) => `${pid} (${quote(command)})`);
-    super(`${reason}: ${names.join(", ")}`);
-    this.processes = left.map(({ pid, command }) => ({ pid, command }));
-  }
-}
+/** How long it is waited for a tree to have no new processes any more before those that are there are killed. */
+const FREEZE_TIMEOUT_MS = 1_000;
+
+/**
+ * What a process is sent, one stage after the other. First, it is continued too, as systemd does it: a process that is
+ * stopped could not end by itself. Then the whole tree is stopped before any of it is killed: what is stopped neither forks
+ * nor leaves children to another parent, so that all of it is seen. Windows has neither signal.
+ */
+const STAGES: readonly (readonly NodeJS.Signals[])[] =
+  process.platform === "win32"
+    ? [["SIGTERM"], [], ["SIGKILL"]]
+    : [["SIGTERM", "SIGCONT"], ["SIGSTOP"], ["SIGKILL"]];
+const TERMINATE = 0;
+const FREEZE = 1;
+const KILL = 2;
 
 /**
  * Ends a process and all its descendants: `SIGTERM` to each, then patience, `SIGKILL` to whatever is left; it
@@ -44,57 +56,7 @@ export async function terminateProcessTree(pid: number, options: TerminateOption
     startTime: { takes: "a number, as processStartTime() gives it", accepts: Number.isFinite },
     timeoutMs: milliseconds,
   });
-  const tree = trackTree(pid, options.startTime);
-  await terminateTree(tree, options.timeoutMs);
-}
-
-/** A tree of which a process stays known when its parent has ended and it has been handed to another. */
-export interface TrackedTree {
-  /**
-   * The processes of the tree that are there now, each the same object as long as it is the same process. What has
-   * come since the last call is among them.
-   */
-  left(): Promise<ProcessEntry[]>;
-}
-
-export function trackTree(pid: number, startTime?: number): TrackedTree {
-  if (!processId.accepts(pid)) {
-    throw new TypeError(`a process tree is named by ${processId.takes}; got ${describe(pid)}`);
-  }
-  const { sameStart } = systemReader;
-  let known: Map<number, ProcessEntry> | undefined;
-
-  function knownAs(process: ProcessEntry): ProcessEntry | undefined {
-    const entry = known?.get(process.pid);
-    return entry && isSameProcess(sameStart, entry, process) ? entry : undefined;
-  }
-  function isRoot(process: ProcessEntry): boolean {
-    return process.pid === pid && (startTime === undefined || sameStart(process.startTime, startTime));
-  }
-  return {
-    async left() {
-      const isFirst = known === undefined;
-      const found = withDescendants(
-        sameStart,
-        await systemReader.table(),
-        isFirst ? isRoot : (p) => !!knownAs(p),
-      );
-      if (isFirst && found.length === 0) await refuseHidden(pid);
-      const tree = found.map((process) => knownAs(process) ?? process);
-      known = new Map(tree.map((process) => [process.pid, process]));
-      return tree;
-    },
-  };
-}
-
-/** A process that the system hides from this user is not gone. */
-async function refuseHidden(pid: number): Promise<void> {
-  try {
-    await systemReader.find(pid);
-  } catch {
-    const hidden = { pid, ppid: 0, startTime: 0, command: "?" };
-    throw new TerminateError("the operating system does not show this process", [hidden]);
-  }
+  await terminateTree(trackTree(pid, { startTime: options.startTime }), options.timeoutMs);
 }
 
 /** Ends what is left of a tree; see {@link terminateProcessTree}. */
@@ -104,33 +66,57 @@ export async function terminateTree(
 ): Promise<void> {
   const killAt = performance.now() + timeoutMs;
   const giveUpAt = killAt + KILL_TIMEOUT_MS;
-  const signalled = new Map<ProcessEntry, Signalled>();
+  const reached: Reached = new Map();
 
-  for (;;) {
-    const left = await tree.left();
-    if (left.length === 0) return;
+  for (let left = await tree.left(); left.length > 0; left = await tree.left()) {
     refuseOwnTree(left);
+    const isPatient = performance.now() < killAt;
+    if (isPatient) advance(left, TERMINATE, reached);
+    else if (!freezeAndKill(left, reached, killAt)) continue;
 
-    const signal = performance.now() < killAt ? "SIGTERM" : "SIGKILL";
-    for (const target of left) {
-      if (signalled.get(target)?.signal === signal) continue;
-      signalled.set(target, { signal, permitted: send(target, signal) });
-    }
     // Nothing that is left got the signal, so there is nothing to wait for.
-    if (left.every((target) => !signalled.get(target)?.permitted)) {
+    if (left.every((target) => !reached.get(target)?.permitted)) {
       throw new TerminateError("the operating system does not permit to stop these processes", left);
     }
     if (performance.now() >= giveUpAt) {
       throw new TerminateError("these processes are still there after SIGKILL", left);
     }
-    await delay(POLL_MS);
+    await untilGone(left, Math.min(performance.now() + LOOK_MS, isPatient ? killAt : giveUpAt));
   }
 }
 
-/** The last signal that a process was sent. */
-interface Signalled {
-  readonly signal: NodeJS.Signals;
-  readonly permitted: boolean;
+/** Kills what is left of a tree without a turn of the event loop in between, and waits a second at most for its end. */
+export function killTreeNow(tree: TrackedTree): void {
+  const killAt = performance.now();
+  const reached: Reached = new Map();
+  for (let left = tree.leftNow(); left.length > 0; left = tree.leftNow()) {
+    if (!freezeAndKill(left, reached, killAt)) continue;
+    if (performance.now() >= killAt + KILL_NOW_TIMEOUT_MS) return;
+    sleepNow(POLL_MS);
+  }
+}
+
+/** The stage that each process has reached, and whether what it was sent was permitted. */
+type Reached = Map<ProcessEntry, { readonly stage: number; readonly permitted: boolean }>;
+
+function advance(left: readonly ProcessEntry[], stage: number, reached: Reached): void {
+  for (const target of left) {
+    if ((reached.get(target)?.stage ?? -1) >= stage) continue;
+    const permitted = STAGES[stage]?.every((signal) => send(target, signal)) ?? false;
+    reached.set(target, { stage, permitted });
+  }
+}
+
+/** Stops what is new, and kills all once nothing is. Whether it did; otherwise one has to look again at once. */
+function freezeAndKill(left: readonly ProcessEntry[], reached: Reached, killAt: number): boolean {
+  const hasNew = left.some((target) => (reached.get(target)?.stage ?? -1) < FREEZE);
+  const isFreezing = hasNew && performance.now() < killAt + FREEZE_TIMEOUT_MS;
+  advance(left, isFreezing ? FREEZE : KILL, reached);
+  return !isFreezing;
+}
+
+async function untilGone(processes: readonly ProcessEntry[], deadline: number): Promise<void> {
+  while (performance.now() < deadline && processes.some(systemReader.isStillThere)) await delay(POLL_MS);
 }
 
 /** This process, or one that it descends from, is no backend: a wrong process id was handed in. */

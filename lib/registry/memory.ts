@@ -1,12 +1,12 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { BackendError } from "../errors.js";
 import { quote } from "../message.js";
 import { aFunction, checkOptions, nonEmptyString, processId, required } from "../options.js";
-import { isListening, isOwnListener } from "../process/address.js";
+import { isFreed, isListening, isOwnListener } from "../process/address.js";
 import { findProcessByAddress } from "../process/find.js";
 import type { ProcessEntry } from "../process/reader.js";
 import { isRunning, processStartTime } from "../process/system.js";
-import { DEFAULT_TERMINATE_TIMEOUT_MS, terminateTree, trackTree } from "../process/terminate.js";
+import { DEFAULT_TERMINATE_TIMEOUT_MS, terminateTree } from "../process/terminate.js";
+import { trackTree } from "../process/track.js";
 import type { LoadedModel, ModelRegistry, RegistryShutdownOptions } from "./registry.js";
 
 /** A model to register. */
@@ -41,10 +41,6 @@ interface Entry {
 
 /** How long "there is no such process" holds before the process table is searched again. */
 const SEARCH_AGAIN_MS = 1000;
-
-/** How long a port may stay taken after the process that was known to hold it. */
-const FREE_PORT_MS = 2000;
-const POLL_MS = 50;
 
 /** The start time of a process that had ended before it was registered: no process has it. */
 const NEVER_STARTED = -1;
@@ -113,8 +109,12 @@ export class InMemoryModelRegistry implements ModelRegistry {
           "with the pid of one that can, or with a stop hook",
       );
     }
-    const tree = backend && trackTree(backend.pid, backend.startTime);
+    const tree = backend && trackTree(backend.pid, backend);
+    // Where its start script has ended before it, the backend is found by its address alone. It is looked for now: what
+    // comes to the address later is somebody else's.
+    const stray = await findProcessByAddress(address).catch(() => undefined);
     const terminateBy = performance.now() + timeoutMs;
+    const patienceMs = () => Math.max(0, terminateBy - performance.now());
     if (stop) {
       // Read now: what outlives its parent could not be told from a stranger afterwards.
       await tree?.left();
@@ -125,36 +125,19 @@ export class InMemoryModelRegistry implements ModelRegistry {
       }
       signal.throwIfAborted();
     }
-    if (tree) await terminateTree(tree, Math.max(0, terminateBy - performance.now()));
-    await seeAddressFree(name, address, terminateBy);
+    if (tree) await terminateTree(tree, patienceMs());
+    if (stray && (await isListening(address)) && !isOwnListener(address)) {
+      await terminateTree(trackTree(stray.pid, stray), patienceMs());
+    }
+    if (!(await isFreed(address))) {
+      throw new BackendError(
+        `model ${quote(name)} is not stopped: its process is gone, but ${quote(address)} still answers; end what ` +
+          "listens there, or register the model with its pid",
+      );
+    }
     // The host may have registered a new backend under this name in the meantime.
     if (this.#entries.get(name) === entry) this.#entries.delete(name);
   }
-}
-
-/**
- * Sees that nobody answers at the address any more. Where a start script ended before its backend, the backend is not
- * among the descendants of the registered process: it is found by the address, and terminated too.
- */
-async function seeAddressFree(name: string, address: string, terminateBy: number): Promise<void> {
-  if (!(await isListening(address)) || isOwnListener(address)) return;
-  const stray = await findProcessByAddress(address);
-  if (stray) {
-    const timeoutMs = Math.max(0, terminateBy - performance.now());
-    await terminateTree(trackTree(stray.pid, stray.startTime), timeoutMs);
-  }
-  // A port that a container runtime holds for its container is free a moment later.
-  for (
-    const giveUpAt = performance.now() + FREE_PORT_MS;
-    performance.now() < giveUpAt;
-    await delay(POLL_MS)
-  ) {
-    if (!(await isListening(address))) return;
-  }
-  throw new BackendError(
-    `model ${quote(name)} is not stopped: its process is gone, but ${quote(address)} still answers; end what ` +
-      "listens there, or register the model with its pid",
-  );
 }
 
 async function describeModel({ registration: { name, address }, process }: Entry): Promise<LoadedModel> {

@@ -1,0 +1,102 @@
+// A backend on node:http2 alone, so that it is there at once: Health replies OK, all else is UNIMPLEMENTED. The kinds of
+// nastiness that are named behind --kind, with commas in between:
+//   bare      a worker without an environment           chain     a worker that is handed on from process to process
+//   crash     ends by itself, with code 3, on SIGUSR2    daemon    a worker whose parent is init
+//   deaf      ignores SIGTERM                            escaping  a worker with another parent, without an environment,
+//                                                                  that has the port too; its id is printed
+//   failing   exits with code 7 instead of listening     flood     prints without an end
+//   forking   answers SIGTERM with more processes
+//   holding   a worker that holds the pipes open         meek      workers that do not ignore SIGTERM
+//   never     listens, and is never healthy
+//   polite    says when it got SIGTERM and when it ends  respawn   starts its worker again when that ends
+//   session   a worker in a session of its own           slow      takes 200 ms to end
+//   setuid    becomes user 1                             stopped   stops itself when it is ready
+//   zombies   has children that it never waits for
+// Workers ignore SIGTERM otherwise. With "announced", it prints its id when it is there.
+import { spawn } from "node:child_process";
+import { createServer } from "node:http2";
+import { parseArgs } from "node:util";
+
+const { addr = "", kind = "" } = parseArgs({
+  options: { addr: { type: "string" }, kind: { type: "string" } },
+  allowPositionals: true,
+}).values;
+const is = (name) => kind.split(",").includes(name);
+
+const WORK = `${is("meek") ? "" : 'trap "" TERM;'} while :; do sleep 0.3; done`;
+const sh = (script, options) => spawn("sh", ["-c", script], { stdio: "ignore", ...options });
+
+if (is("failing")) {
+  console.log("this goes to stdout");
+  for (let line = 1; line <= 30; line++) console.error(`line ${line} of what went wrong`);
+}
+if (is("bare")) sh(WORK, { env: { PATH: process.env.PATH } });
+if (is("session")) sh(WORK, { detached: true });
+if (is("holding")) sh(WORK, { detached: true, stdio: "inherit" });
+if (is("daemon")) sh(`(${WORK}) &`, { detached: true });
+if (is("chain")) sh('trap "" TERM; hand_on() { sleep 0.02; hand_on & }; hand_on &', { detached: true });
+if (is("zombies")) sh("sleep 0 & sleep 0 & exec sleep 60");
+if (is("respawn")) {
+  const respawn = () => sh(WORK).on("exit", respawn);
+  respawn();
+}
+if (is("flood")) {
+  const line = `${"x".repeat(1023)}\n`.repeat(64);
+  const pour = () => process.stdout.write(line, () => setImmediate(pour));
+  pour();
+}
+if (is("failing")) process.exit(7);
+
+if (is("setuid")) {
+  process.setgid(1);
+  process.setuid(1);
+}
+process.on("SIGUSR2", () => {
+  console.error("something went wrong");
+  if (is("crash")) process.exit(3);
+});
+if (is("deaf")) process.on("SIGTERM", () => {});
+if (is("slow")) process.on("SIGTERM", () => setTimeout(() => process.exit(), 200));
+if (is("polite")) {
+  process.on("SIGTERM", () => {
+    console.log(`SIGTERM at ${Date.now()}`);
+    process.exit();
+  });
+  process.on("exit", () => console.log(`ends at ${Date.now()}`));
+}
+if (is("forking")) {
+  process.on("SIGTERM", () => {
+    for (let child = 0; child < 5; child++) sh(WORK, { detached: true });
+    setTimeout(() => sh(WORK), 20);
+  });
+}
+
+const GRPC = { ":status": 200, "content-type": "application/grpc" };
+/** The message is { message: "OK" }, behind a byte of flags and four of length. */
+const REPLY_OK = Buffer.from("00" + "00000004" + "0a024f4b", "hex");
+
+const server = createServer();
+server.on("stream", (stream, headers) => {
+  stream.on("error", () => {});
+  if (headers[":path"] !== "/backend.Backend/Health" || is("never")) {
+    stream.respond({ ...GRPC, "grpc-status": "12", "grpc-message": "no such method" }, { endStream: true });
+    return;
+  }
+  stream.respond(GRPC, { waitForTrailers: true });
+  stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }));
+  stream.end(REPLY_OK);
+  if (is("stopped")) setTimeout(() => process.kill(process.pid, "SIGSTOP"), 20);
+});
+const [host, port] = addr.split(":");
+server.listen(Number(port), host, () => {
+  if (is("escaping")) {
+    // What is handed on is the listening socket itself.
+    const stdio = ["ignore", "inherit", "ignore", server._handle.fd];
+    sh("exec 4>&1 >/dev/null; sleep 60 & echo $! >&4", {
+      detached: true,
+      env: { PATH: process.env.PATH },
+      stdio,
+    });
+  }
+  if (is("announced")) console.log(process.pid);
+});

@@ -1,0 +1,14 @@
+import { quote } from "../message.js";
+import type { ProcessEntry } from "./reader.js";
+
+/** Processes were left that could not be ended. */
+export class TerminateError extends Error {
+  override readonly name = "TerminateError";
+  readonly processes: readonly { readonly pid: number; readonly command: string }[];
+
+  constructor(reason: string, left: readonly ProcessEntry[]) {
+    const names = left.map(({ pid, command }) => `${pid} (${quote(command)})`);
+    super(`${reason}: ${names.join(", ")}`);
+    this.processes = left.map(({ pid, command }) => ({ pid, command }));
+  }
+}
