@@ -23,3 +23,19 @@ export async function withDeadline<T>(
     hurry?.removeEventListener("abort", onHurry);
   }
 }
+
+/** What a promise comes to, or a rejection with the signal's reason as soon as that is aborted. */
+export async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return promise;
+  let onAbort = () => {};
+  const aborted = new Promise<never>((_resolve, reject) => {
+    onAbort = () => reject(signal.reason);
+    signal.addEventListener("abort", onAbort);
+  });
+  if (signal.aborted) onAbort();
+  try {
+    return await Promise.race([aborted, promise]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}

@@ -24,5 +24,15 @@ export {
 } from "./monitor.js";
 export { InMemoryModelRegistry, type Registration } from "./registry/memory.js";
 export type { LoadedModel, ModelRegistry, RegistryShutdownOptions } from "./registry/registry.js";
+export { StartError } from "./registry/start-error.js";
+export {
+  type BackendExit,
+  type BackendFailure,
+  BackendSupervisor,
+  type BackendSupervisorEvents,
+  type BackendSupervisorOptions,
+  type RestartPolicy,
+  type StartOptions,
+} from "./registry/supervisor.js";
 export type { ErrorAnswer } from "./response.js";
 export { type BackendMonitorRouterOptions, createBackendMonitorRouter, type Logger } from "./router.js";

@@ -32,7 +32,8 @@ export interface ModelRegistry {
   list(): readonly LoadedModel[] | Promise<readonly LoadedModel[]>;
   /**
    * Stops a model: ends when every process of its backend is gone and the model is no longer listed. Where
-   * that can't be reached it throws, and the model stays listed.
+   * that can't be reached it throws, and the model stays listed. Where the model is not listed, whatever would list it
+   * again is cancelled, a start or a restart; a registry that never does either has nothing to do then.
    */
   shutdown(name: string, options: RegistryShutdownOptions): void | Promise<void>;
 }

@@ -1,0 +1,822 @@
+import { execFileSync } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { describe, expect, it, onTestFinished } from "vitest";
+import {
+  BackendMonitor,
+  BackendSupervisor,
+  ModelNotLoadedError,
+  type RestartPolicy,
+  StartError,
+  type StartOptions,
+} from "../../lib/index.js";
+import { processStartTime } from "../../lib/process/index.js";
+import {
+  canChoosePid,
+  freePort,
+  hasEnded,
+  isLinux,
+  isRunning,
+  kernelArguments,
+  kernelChildren,
+  script,
+  startWithPid,
+} from "../support/processes.js";
+import { createSupervisor, nasty } from "../support/supervisor.js";
+
+/** Longer than any test: what is stopped within it was not killed. */
+const FOR_EVER_MS = 3_600_000;
+
+function listening(port: number) {
+  const server = createServer().listen(port, "127.0.0.1");
+  onTestFinished(() => void server.close());
+  return once(server, "listening");
+}
+
+function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), "supervisor-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  return folder;
+}
+
+const dist = new URL("../../dist/index.js", import.meta.url).href;
+
+describe.skipIf(!isLinux)("start", () => {
+  it("resolves with a model that is listed, healthy, and a process of its own", async () => {
+    const { supervisor } = createSupervisor();
+    const { start, processes } = nasty();
+    const model = await supervisor.start(start);
+    expect(processes()).toEqual([model.pid]);
+    expect(model).toEqual({
+      name: "m",
+      address: expect.stringMatching(/^127\.0\.0\.1:\d+$/),
+      pid: expect.any(Number),
+      startTime: await processStartTime(model.pid ?? 0),
+    });
+    expect(supervisor.get("m")).toBe(model);
+    expect(supervisor.list()).toEqual([model]);
+    expect(supervisor.get("other")).toBeUndefined();
+    // Its Status is not implemented, and its Health replies OK.
+    const monitor = new BackendMonitor({ registry: supervisor });
+    onTestFinished(() => monitor.close());
+    expect(await monitor.status("m")).toMatchObject({ state: 2, status_error: { code: "UNIMPLEMENTED" } });
+  });
+
+  it("appends --addr and a free port of this machine alone", async () => {
+    const { supervisor } = createSupervisor();
+    const { start } = nasty();
+    const { address, pid = 0 } = await supervisor.start(start);
+    expect(kernelArguments(pid)).toEqual([process.execPath, ...(start.args ?? []), "--addr", address]);
+  });
+
+  it("puts the address where the arguments have {address}", async () => {
+    const { supervisor } = createSupervisor();
+    const { start } = nasty();
+    const args = [...(start.args ?? []), "--addr={address}", "listens at {address} ({address})"];
+    const { address, pid = 0 } = await supervisor.start({ ...start, args });
+    expect(kernelArguments(pid).slice(-2)).toEqual([
+      `--addr=${address}`,
+      `listens at ${address} (${address})`,
+    ]);
+  });
+
+  it("takes the address that it is given", async () => {
+    const { supervisor } = createSupervisor();
+    const address = `127.0.0.1:${await freePort()}`;
+    const { start } = nasty("", { address });
+    const { pid = 0, ...model } = await supervisor.start(start);
+    expect(model.address).toBe(address);
+    expect(kernelArguments(pid).at(-1)).toBe(address);
+  });
+
+  it("gives each of many that start at the same time an address of its own", async () => {
+    const { supervisor } = createSupervisor();
+    const starts = Array.from({ length: 8 }, (_, index) => nasty("", { name: `m${index}` }).start);
+    const models = await Promise.all(starts.map((options) => supervisor.start(options)));
+    expect(new Set(models.map(({ address }) => address)).size).toBe(8);
+    expect(new Set(models.map(({ pid }) => pid)).size).toBe(8);
+  });
+
+  it("starts nothing where something listens at the address already", async () => {
+    const { supervisor } = createSupervisor();
+    const port = await freePort();
+    await listening(port);
+    const { start, processes } = nasty("", { address: `127.0.0.1:${port}` });
+    await expect(supervisor.start(start)).rejects.toThrow(
+      `the start of model "m" failed: something listens at "127.0.0.1:${port}" already`,
+    );
+    expect(processes()).toEqual([]);
+    expect(supervisor.logs("m")).toBe("");
+  });
+
+  it("uses no shell", async () => {
+    const { supervisor } = createSupervisor();
+    const { start } = nasty();
+    const args = [...(start.args ?? []), "$HOME; exit 1", "`id`", "a b"];
+    const { pid = 0 } = await supervisor.start({ ...start, args });
+    expect(kernelArguments(pid).slice(4, 7)).toEqual(["$HOME; exit 1", "`id`", "a b"]);
+  });
+
+  it("adds to the environment, takes from it, and starts in the folder that it is given", async () => {
+    const { supervisor } = createSupervisor();
+    const folder = temporaryFolder();
+    process.env.TAKEN_AWAY = "1";
+    process.env.LEFT_ALONE = "1";
+    onTestFinished(() => {
+      delete process.env.TAKEN_AWAY;
+      delete process.env.LEFT_ALONE;
+    });
+    const print = 'echo "$PWD $ADDED $LEFT_ALONE ($TAKEN_AWAY)"; exit 1';
+    const env = { ADDED: "new", TAKEN_AWAY: undefined };
+    const started = supervisor.start({ name: "m", command: "sh", args: ["-c", print], env, cwd: folder });
+    await expect(started).rejects.toThrow(StartError);
+    expect(supervisor.logs("m")).toBe(`${folder} new 1 ()\n`);
+  });
+
+  it("fails where the process ends before it is ready, with its code and what it said last", async () => {
+    const { supervisor, exits } = createSupervisor();
+    const { start, processes } = nasty("failing,daemon,session,meek");
+    const error = await supervisor.start(start).catch((reason) => reason);
+    expect(error).toBeInstanceOf(StartError);
+    expect(error).toMatchObject({ code: 7, signal: null });
+    const lines = error.stderr.split("\n");
+    expect(lines).toHaveLength(20);
+    expect(lines.at(-1)).toBe("line 30 of what went wrong");
+    expect(error.message).toBe(
+      `the start of model "m" failed: its process exited with code 7; it wrote last to stderr:\n${error.stderr}`,
+    );
+    expect(processes()).toEqual([]);
+    expect(supervisor.list()).toEqual([]);
+    expect(supervisor.logs("m")).toMatch(/^this goes to stdout\nline 1 of what went wrong\n/);
+    expect(exits).toEqual([]);
+  });
+
+  it("fails where the process is ended by a signal before it is ready", async () => {
+    const { supervisor } = createSupervisor();
+    const { start, processes } = nasty("never,daemon,meek");
+    const started = supervisor.start(start);
+    await expect.poll(processes).not.toEqual([]);
+    const [pid = 0] = kernelChildren(process.pid).filter((child) => processes().includes(child));
+    process.kill(pid, "SIGKILL");
+    await expect(started).rejects.toMatchObject({ code: null, signal: "SIGKILL" });
+    await expect(started).rejects.toThrow("its process was ended by SIGKILL");
+    expect(processes()).toEqual([]);
+  });
+
+  it("fails where it is not ready in time, says what its Health said, and stops everything", async () => {
+    const { supervisor } = createSupervisor();
+    const { start, processes } = nasty("never,session,daemon,meek", { readyTimeoutMs: 700 });
+    const started = supervisor.start(start);
+    await expect(started).rejects.toMatchObject({ code: null, signal: null });
+    await expect(started).rejects.toThrow(
+      "it was not ready within 700 ms: its Health call fails (UNIMPLEMENTED: no such method)",
+    );
+    expect(processes()).toEqual([]);
+    expect(supervisor.list()).toEqual([]);
+  });
+
+  it("says so where nothing ever listens", async () => {
+    const { supervisor } = createSupervisor();
+    const start = { name: "m", command: "sleep", args: ["60", "{address}"], readyTimeoutMs: 0 };
+    await expect(supervisor.start({ ...start, args: ["60"], address: "127.0.0.1:9" })).rejects.toThrow(
+      StartError,
+    );
+    await expect(
+      supervisor.start({ ...start, command: "sh", args: ["-c", "exec sleep 60"] }),
+    ).rejects.toThrow(/it was not ready within 0 ms: nothing listens at "127\.0\.0\.1:\d+"/);
+  });
+
+  it.each([
+    [
+      "a command that is not there",
+      { command: "no-such-command" },
+      /"no-such-command" can't be started \(ENOENT\); is it installed\?/,
+    ],
+    [
+      "a folder that is not there",
+      { command: "sh", cwd: "no-such-folder" },
+      /"sh" can't be started \(ENOENT\); is it installed, and is there a folder "no-such-folder"\?/,
+    ],
+    ["arguments that no program can have", { args: ["a\0b"] }, /must be a string without null bytes/],
+  ])("fails for %s, and may be tried again", async (_what, wrong: Partial<StartOptions>, message) => {
+    const { supervisor } = createSupervisor();
+    const { start } = nasty();
+    const failing = supervisor.start({ ...start, ...wrong });
+    await expect(failing).rejects.toThrow(StartError);
+    await expect(failing).rejects.toThrow(message);
+    expect(supervisor.list()).toEqual([]);
+    await supervisor.start(start);
+  });
+
+  it("fails for a file that can't be run", async () => {
+    const { supervisor } = createSupervisor();
+    const file = join(temporaryFolder(), "text");
+    writeFileSync(file, "this is no program");
+    chmodSync(file, 0o644);
+    await expect(supervisor.start({ name: "m", command: file })).rejects.toThrow(
+      /can't be started \(EACCES\)/,
+    );
+  });
+
+  it("starts one process for two who start it at the same time", async () => {
+    const { supervisor } = createSupervisor();
+    const { start, processes } = nasty();
+    const [one, other] = await Promise.all([supervisor.start(start), supervisor.start({ ...start })]);
+    expect(other).toBe(one);
+    expect(processes()).toEqual([one.pid]);
+  });
+
+  it("tells both that it failed", async () => {
+    const { supervisor } = createSupervisor();
+    const { start, processes } = nasty("failing");
+    const outcomes = await Promise.allSettled([supervisor.start(start), supervisor.start(start)]);
+    expect(outcomes).toMatchObject([{ reason: { code: 7 } }, { reason: { code: 7 } }]);
+    expect(processes()).toEqual([]);
+  });
+
+  it("gives the one that runs to whoever starts the same, and refuses another command", async () => {
+    const { supervisor } = createSupervisor();
+    const { start, processes } = nasty();
+    const model = await supervisor.start(start);
+    expect(await supervisor.start({ ...start, address: model.address, readyTimeoutMs: 5 })).toBe(model);
+    for (const other of [
+      { command: "sh" },
+      { args: [] },
+      { env: { A: "1" } },
+      { cwd: tmpdir() },
+      { address: "127.0.0.1:1" },
+    ]) {
+      await expect(supervisor.start({ ...start, ...other })).rejects.toThrow(
+        'model "m" runs with another command; shut it down first',
+      );
+    }
+    expect(processes()).toEqual([model.pid]);
+  });
+
+  it("is cancelled by a shutdown, and rejects when all of it is stopped", async () => {
+    const { supervisor } = createSupervisor();
+    const { start, processes } = nasty("never,session,daemon,deaf");
+    const started = supervisor.start(start);
+    const rejected = started.catch(() => processes());
+    await expect.poll(() => processes().length).toBeGreaterThan(4);
+    await supervisor.shutdown("m", { timeoutMs: 100 });
+    expect(processes()).toEqual([]);
+    await expect(started).rejects.toThrow('the start of model "m" was cancelled by a shutdown');
+    expect(await rejected).toEqual([]);
+    expect(supervisor.list()).toEqual([]);
+  });
+
+  it("starts no process at all where the shutdown comes before", async () => {
+    const { supervisor } = createSupervisor();
+    const { start, processes } = nasty();
+    const started = supervisor.start(start);
+    await Promise.all([
+      expect(started).rejects.toThrow("was cancelled by a shutdown"),
+      supervisor.shutdown("m"),
+    ]);
+    expect(processes()).toEqual([]);
+    await supervisor.start(start);
+  });
+
+  it("is cancelled by its signal", async () => {
+    const { supervisor } = createSupervisor();
+    const { start, processes } = nasty("never,session,meek");
+    const cancel = new AbortController();
+    const started = supervisor.start({ ...start, signal: cancel.signal });
+    await expect.poll(processes).not.toEqual([]);
+    cancel.abort(new Error("changed my mind"));
+    await expect(started).rejects.toThrow("changed my mind");
+    expect(processes()).toEqual([]);
+    await expect(supervisor.start({ ...start, signal: cancel.signal })).rejects.toThrow("changed my mind");
+    expect(processes()).toEqual([]);
+  });
+
+  it("goes on for one who still waits where another one's signal is aborted, and is theirs to cancel", async () => {
+    const { supervisor } = createSupervisor();
+    const { start, processes } = nasty("never");
+    const [one, other] = [new AbortController(), new AbortController()];
+    const first = supervisor.start({ ...start, signal: one.signal });
+    const second = supervisor.start({ ...start, signal: other.signal });
+    await expect.poll(processes).toHaveLength(1);
+    one.abort();
+    await expect(first).rejects.toThrow("aborted");
+    expect(processes()).toHaveLength(1);
+    other.abort();
+    await expect(second).rejects.toThrow("aborted");
+    expect(processes()).toEqual([]);
+  });
+
+  it("is not undone by a signal that comes when it is ready", async () => {
+    const { supervisor } = createSupervisor();
+    const { start, processes } = nasty();
+    const cancel = new AbortController();
+    const model = await supervisor.start({ ...start, signal: cancel.signal });
+    cancel.abort();
+    await delay(50);
+    expect(supervisor.list()).toEqual([model]);
+    expect(processes()).toEqual([model.pid]);
+  });
+
+  it("waits for one that is being stopped", async () => {
+    const { supervisor } = createSupervisor();
+    const { start, processes } = nasty("slow");
+    const first = await supervisor.start(start);
+    const stopping = supervisor.shutdown("m");
+    const second = await supervisor.start(start);
+    await stopping;
+    expect(second.pid).not.toBe(first.pid);
+    expect(processes()).toEqual([second.pid]);
+    expect(supervisor.list()).toEqual([second]);
+  });
+
+  it("works with a client of the host's own, and closes it", async () => {
+    let closed = 0;
+    const supervisor = new BackendSupervisor({
+      createClient: () => ({
+        status: () => Promise.reject(new Error("no")),
+        health: async () => true,
+        free: async () => {},
+        close: () => {
+          closed++;
+        },
+      }),
+    });
+    onTestFinished(() => supervisor.shutdownAll());
+    const { start } = nasty();
+    await supervisor.start(start);
+    expect(closed).toBe(1);
+  });
+
+  it("fails where that client can't be made", async () => {
+    const createClient = () => {
+      throw new Error("no client today");
+    };
+    const { start, processes } = nasty("", { readyTimeoutMs: 5000 });
+    await expect(new BackendSupervisor({ createClient }).start(start)).rejects.toThrow("no client today");
+    expect(processes()).toEqual([]);
+  });
+
+  it.each([
+    [undefined, /start takes an object of options, got undefined/],
+    [{ command: "x" }, /option "name" takes a string that is not empty, got undefined/],
+    [{ name: "m" }, /option "command" takes a string that is not empty/],
+    [{ name: "m", command: "x", args: "y" }, /option "args" takes an array of strings, got the string "y"/],
+    [{ name: "m", command: "x", args: [1] }, /option "args" takes an array of strings, got an array/],
+    [{ name: "m", command: "x", env: { A: 1 } }, /option "env" takes an object with strings, got an object/],
+    [{ name: "m", command: "x", cwd: "" }, /option "cwd"/],
+    [{ name: "m", command: "x", address: 5 }, /option "address" .* got the number 5/],
+    [
+      { name: "m", command: "x", readyTimeoutMs: -1 },
+      /option "readyTimeoutMs" takes a whole number of milli/,
+    ],
+    [{ name: "m", command: "x", signal: true }, /option "signal" takes an AbortSignal, got the boolean true/],
+    [{ name: "m", command: "x", restart: true }, /option "restart" takes an object/],
+    [
+      { name: "m", command: "x", restart: { retries: 1 } },
+      /no option "retries"; its options are maxRetries, minDelayMs/,
+    ],
+    [
+      { name: "m", command: "x", restart: { maxRetries: 1.5 } },
+      /option "maxRetries" takes a whole number from 0/,
+    ],
+    [{ name: "m", command: "x", Args: [] }, /no option "Args"; its options are name, command, args/],
+  ])("refuses %j", async (options, message) => {
+    const started = new BackendSupervisor().start(options as StartOptions);
+    await expect(started).rejects.toThrow(TypeError);
+    await expect(started).rejects.toThrow(message);
+    expect(() => new BackendSupervisor({ logger: console } as object)).toThrow(/no option "logger"/);
+  });
+});
+
+describe.skipIf(!isLinux)("shutdown", () => {
+  it.each([
+    "bare",
+    "chain",
+    "daemon",
+    "deaf",
+    "flood",
+    "forking",
+    "holding",
+    "polite",
+    "respawn",
+    "session",
+    "slow",
+    "stopped",
+    "zombies",
+    "bare,chain,daemon,deaf,forking,respawn,session",
+  ])("leaves nothing of a backend that is %s", async (kind) => {
+    const { supervisor, exits } = createSupervisor();
+    const { start, processes } = nasty(kind);
+    const { pid = 0, address } = await supervisor.start(start);
+    expect(isRunning(pid)).toBe(true);
+    await supervisor.shutdown("m", { timeoutMs: 300 });
+    expect(processes()).toEqual([]);
+    expect(isRunning(pid)).toBe(false);
+    await listening(Number(address.split(":")[1]));
+    expect(supervisor.list()).toEqual([]);
+    expect(exits).toEqual([]);
+  });
+
+  it.each(["polite", "slow", "stopped", "zombies"])("kills nothing of one that is %s", async (kind) => {
+    const { supervisor } = createSupervisor();
+    const { start, processes } = nasty(kind);
+    await supervisor.start(start);
+    await supervisor.shutdown("m", { timeoutMs: FOR_EVER_MS });
+    expect(processes()).toEqual([]);
+  });
+
+  it("has nothing to do for a model that is not there", async () => {
+    await createSupervisor().supervisor.shutdown("m");
+  });
+
+  it("is one for all who ask at the same time", async () => {
+    const { supervisor } = createSupervisor();
+    const { start, processes } = nasty("polite,session");
+    await supervisor.start(start);
+    await Promise.all([1, 2, 3].map(() => supervisor.shutdown("m", { timeoutMs: 200 })));
+    expect(processes()).toEqual([]);
+    expect(supervisor.logs("m")?.match(/SIGTERM/g)).toHaveLength(1);
+  });
+
+  it("stops what was killed from outside in the middle of it", async () => {
+    const { supervisor, exits } = createSupervisor();
+    const { start, processes } = nasty("deaf,session,daemon");
+    const { pid = 0 } = await supervisor.start(start);
+    const stopping = supervisor.shutdown("m", { timeoutMs: 300 });
+    process.kill(pid, "SIGKILL");
+    await stopping;
+    expect(processes()).toEqual([]);
+    expect(exits).toEqual([]);
+  });
+
+  it("leaves other models alone", async () => {
+    const { supervisor } = createSupervisor();
+    const [one, other] = [nasty("daemon", { name: "one" }), nasty("daemon", { name: "other" })];
+    await supervisor.start(one.start);
+    const model = await supervisor.start(other.start);
+    const before = other.processes().filter((pid) => isRunning(pid));
+    await supervisor.shutdown("one", { timeoutMs: 100 });
+    expect(one.processes()).toEqual([]);
+    expect(other.processes()).toEqual(expect.arrayContaining([model.pid, before[1]]));
+    expect(supervisor.list()).toEqual([model]);
+  });
+
+  it("says so where its address still answers, keeps the model listed, and may be tried again", async () => {
+    const { supervisor } = createSupervisor();
+    const { start, processes } = nasty("escaping", { address: `127.0.0.1:${await freePort()}` });
+    const model = await supervisor.start(start);
+    const escaped = await escapedFrom(supervisor, "m");
+    const stopping = supervisor.shutdown("m");
+    await expect(stopping).rejects.toThrow(
+      `every process of model "m" that can be found is gone, but "${model.address}" still answers; end what listens there`,
+    );
+    expect(processes()).toEqual([]);
+    expect(isRunning(escaped)).toBe(true);
+    expect(supervisor.list()).toEqual([model]);
+    await expect(supervisor.start(start)).rejects.toThrow(
+      /model "m" can't be started before all of its last run is stopped \(every process .*\); shut it down first/,
+    );
+    process.kill(escaped, "SIGKILL");
+    await hasEnded(escaped);
+    await supervisor.shutdown("m");
+    expect(supervisor.list()).toEqual([]);
+    await supervisor.start({ ...start, args: nasty().start.args });
+  });
+
+  it.skipIf(process.getuid?.() !== 0)(
+    "names what it is not permitted to end, keeps the model listed, and may be tried again",
+    async () => {
+      const code = `
+        const { BackendMonitor, BackendSupervisor } = await import(${JSON.stringify(dist)});
+        const supervisor = new BackendSupervisor();
+        const monitor = new BackendMonitor({ registry: supervisor });
+        const args = [${JSON.stringify(script("backend.mjs"))}, "--kind", "setuid"];
+        const { pid } = await supervisor.start({ name: "m", command: process.execPath, args });
+        process.seteuid(65534);
+        const failed = await monitor.shutdown("m", { force: true }).catch((error) => error.message.replace(pid, "PID"));
+        console.log(failed, supervisor.list().length);
+        process.seteuid(0);
+        await monitor.shutdown("m", { force: true });
+        console.log(pid, supervisor.list().length);
+        monitor.close();
+      `;
+      const output = execFileSync(process.execPath, ["--input-type=module", "-e", code]).toString();
+      const [failed, pid] = /^(.*) 1\n(\d+) 0\n$/.exec(output)?.slice(1) ?? [output];
+      expect(failed).toBe(
+        'model "m" could not be stopped; the operating system does not permit to stop these processes: PID ("node")',
+      );
+      expect(isRunning(Number(pid))).toBe(false);
+    },
+  );
+});
+
+/** The id of what a backend of kind "escaping" leaves behind. */
+async function escapedFrom(supervisor: BackendSupervisor, name: string): Promise<number> {
+  await expect.poll(() => supervisor.logs(name)).toMatch(/^\d+\n$/);
+  const pid = Number(supervisor.logs(name));
+  onTestFinished(() => {
+    if (isRunning(pid)) process.kill(pid, "SIGKILL");
+  });
+  return pid;
+}
+
+describe.skipIf(!isLinux)("an exit that nobody asked for", () => {
+  it("takes the model off the list, is reported, and what is left is ended", async () => {
+    const { supervisor, exits, failures } = createSupervisor();
+    const { start, processes } = nasty("crash,daemon,session,meek");
+    const { pid = 0 } = await supervisor.start(start);
+    const exited = once(supervisor, "exit");
+    process.kill(pid, "SIGUSR2");
+    await exited;
+    expect(exits).toEqual([{ name: "m", code: 3, signal: null, stderr: "something went wrong" }]);
+    expect(supervisor.list()).toEqual([]);
+    expect(supervisor.get("m")).toBeUndefined();
+    await expect.poll(processes, { timeout: 9_000 }).toEqual([]);
+    expect(failures).toEqual([]);
+    expect(supervisor.logs("m")).toBe("something went wrong\n");
+  });
+
+  it("takes the model off the list though a worker holds its pipes open", async () => {
+    const { supervisor, exits } = createSupervisor();
+    const { start, processes } = nasty("crash,holding");
+    const { pid = 0 } = await supervisor.start(start);
+    process.kill(pid, "SIGKILL");
+    await expect.poll(() => supervisor.list(), { interval: 5, timeout: 400 }).toEqual([]);
+    await expect.poll(() => exits).toMatchObject([{ code: null, signal: "SIGKILL" }]);
+    await supervisor.shutdown("m", { timeoutMs: 0 });
+    expect(processes()).toEqual([]);
+  });
+
+  it("may be followed by a start, which waits until what is left is ended", async () => {
+    const { supervisor } = createSupervisor();
+    const { start, processes } = nasty("crash,session,daemon,meek");
+    const first = await supervisor.start(start);
+    await expect.poll(() => processes().length).toBeGreaterThan(3);
+    const before = processes();
+    process.kill(first.pid ?? 0, "SIGUSR2");
+    await expect.poll(() => supervisor.list(), { interval: 1 }).toEqual([]);
+    const second = await supervisor.start(start);
+    expect(before.filter(isRunning)).toEqual([]);
+    expect(supervisor.list()).toEqual([second]);
+  });
+
+  it.skipIf(!canChoosePid)("leaves a process alone that has the id of the backend by then", async () => {
+    const { supervisor } = createSupervisor();
+    const { start, processes } = nasty("crash,session");
+    const { pid = 0 } = await supervisor.start(start);
+    const exited = once(supervisor, "exit");
+    process.kill(pid, "SIGKILL");
+    await exited;
+    const stranger = await startWithPid(pid);
+    await supervisor.shutdown("m", { timeoutMs: 200 });
+    expect(processes()).toEqual([]);
+    expect(isRunning(pid)).toBe(true);
+    expect(stranger.process.signalCode).toBeNull();
+  });
+
+  it("reaches a listener that throws as any event does, and is dealt with all the same", async () => {
+    const { supervisor } = createSupervisor();
+    const { start, processes } = nasty("crash,daemon");
+    supervisor.prependListener("exit", () => {
+      throw new Error("from the listener");
+    });
+    const thrown = new Promise((resolve) => {
+      const original = process.listeners("uncaughtException");
+      process.removeAllListeners("uncaughtException");
+      process.once("uncaughtException", (error) => {
+        for (const listener of original) process.on("uncaughtException", listener);
+        resolve(error.message);
+      });
+    });
+    const { pid = 0 } = await supervisor.start(start);
+    process.kill(pid, "SIGKILL");
+    expect(await thrown).toBe("from the listener");
+    await supervisor.shutdown("m", { timeoutMs: 100 });
+    expect(processes()).toEqual([]);
+  });
+});
+
+/** A backend that says "start", and exits with code 9 while it is forbidden to start. */
+function startable(restart: RestartPolicy) {
+  const flag = join(temporaryFolder(), "allowed");
+  const allowToStart = () => writeFileSync(flag, "");
+  allowToStart();
+  const { start, processes } = nasty();
+  const script = `echo start; [ -e "${flag}" ] || exit 9; exec "$@"`;
+  const args = ["-c", script, "sh", process.execPath, ...(start.args ?? [])];
+  const forbidToStart = () => rmSync(flag);
+  return { start: { ...start, command: "sh", args, restart }, processes, allowToStart, forbidToStart };
+}
+
+describe.skipIf(!isLinux)("restart", () => {
+  const restart = { maxRetries: 3, minDelayMs: 20, maxDelayMs: 60_000 };
+
+  it("brings it back on the same address, as another process", async () => {
+    const { supervisor, exits, failures } = createSupervisor();
+    const { start, processes } = nasty("crash", { restart });
+    const first = await supervisor.start(start);
+    process.kill(first.pid ?? 0, "SIGUSR2");
+    await expect.poll(() => supervisor.get("m")?.pid ?? first.pid, { timeout: 5000 }).not.toBe(first.pid);
+    const second = supervisor.get("m");
+    expect(second?.address).toBe(first.address);
+    expect(processes()).toEqual([second?.pid]);
+    expect(exits).toMatchObject([{ code: 3 }]);
+    expect(failures).toEqual([]);
+  });
+
+  it("takes another address where somebody else has taken that", async () => {
+    const { supervisor } = createSupervisor();
+    const { start } = nasty("crash", { restart: { ...restart, minDelayMs: 1000 } });
+    const first = await supervisor.start(start);
+    process.kill(first.pid ?? 0, "SIGKILL");
+    await hasEnded(first.pid ?? 0);
+    await listening(Number(first.address.split(":")[1]));
+    await expect.poll(() => supervisor.list(), { timeout: 5000 }).toHaveLength(1);
+    expect(supervisor.get("m")?.address).not.toBe(first.address);
+  });
+
+  it("ends what is left before it starts anew", async () => {
+    const { supervisor } = createSupervisor();
+    const { start, processes } = nasty("respawn,daemon,meek", { restart });
+    const { pid = 0 } = await supervisor.start(start);
+    await expect.poll(() => processes().length).toBeGreaterThan(3);
+    const before = processes();
+    process.kill(pid, "SIGKILL");
+    await expect.poll(() => supervisor.get("m")?.pid ?? pid, { timeout: 9_000 }).not.toBe(pid);
+    expect(before.filter(isRunning)).toEqual([]);
+  });
+
+  it("gives up loudly after so many in a row, each pause twice as long as the one before", async () => {
+    const { supervisor, exits, failures } = createSupervisor();
+    const { start, processes, forbidToStart, allowToStart } = startable({ ...restart, minDelayMs: 100 });
+    const { pid = 0 } = await supervisor.start(start);
+    forbidToStart();
+    const since = performance.now();
+    const failed = once(supervisor, "failed");
+    process.kill(pid, "SIGKILL");
+    await failed;
+    expect(performance.now() - since).toBeGreaterThanOrEqual(100 + 200 + 400);
+    expect(exits.map(({ code, signal }) => signal ?? code)).toEqual(["SIGKILL", 9, 9, 9]);
+    expect(failures).toHaveLength(1);
+    expect(failures[0]?.name).toBe("m");
+    expect(failures[0]?.error.message).toBe(
+      'model "m" is given up, as 3 restarts in a row did not help; at last the start of model "m" failed: its process ' +
+        "exited with code 9",
+    );
+    expect(supervisor.logs("m")).toBe("start\n".repeat(4));
+    expect(processes()).toEqual([]);
+    allowToStart();
+    await supervisor.start(start);
+  });
+
+  it("counts anew where it has been ready for longer than the longest pause", async () => {
+    const { supervisor, exits, failures } = createSupervisor();
+    const { start, forbidToStart } = startable({ maxRetries: 1, minDelayMs: 1, maxDelayMs: 100 });
+    let { pid = 0 } = await supervisor.start(start);
+    for (let times = 0; times < 3; times++) {
+      await delay(150);
+      process.kill(pid, "SIGKILL");
+      await expect.poll(() => supervisor.get("m")?.pid ?? pid, { timeout: 5000 }).not.toBe(pid);
+      pid = supervisor.get("m")?.pid ?? 0;
+    }
+    expect(failures).toEqual([]);
+    await delay(150);
+    forbidToStart();
+    const failed = once(supervisor, "failed");
+    process.kill(pid, "SIGKILL");
+    await failed;
+    expect(exits.map(({ code, signal }) => signal ?? code)).toEqual([
+      "SIGKILL",
+      "SIGKILL",
+      "SIGKILL",
+      "SIGKILL",
+      9,
+    ]);
+  });
+
+  it("is cancelled by a shutdown during the pause, also by one over HTTP, which does not find the model", async () => {
+    const { supervisor, failures } = createSupervisor();
+    const { start, processes } = nasty("crash", { restart: { ...restart, minDelayMs: 60_000 } });
+    const monitor = new BackendMonitor({ registry: supervisor });
+    const { pid = 0 } = await supervisor.start(start);
+    const exited = once(supervisor, "exit");
+    process.kill(pid, "SIGKILL");
+    await exited;
+    await expect(monitor.shutdown("m")).rejects.toThrow(ModelNotLoadedError);
+    const second = await supervisor.start({ ...start, args: [...(start.args ?? []), "another"] });
+    expect(processes()).toEqual([second.pid]);
+    expect(failures).toEqual([]);
+  });
+
+  it("does not wait for its pause where somebody starts the model", async () => {
+    const { supervisor } = createSupervisor();
+    const { start, processes } = nasty("crash", { restart: { ...restart, minDelayMs: 60_000 } });
+    const first = await supervisor.start(start);
+    const exited = once(supervisor, "exit");
+    process.kill(first.pid ?? 0, "SIGKILL");
+    await exited;
+    await delay(200);
+    const second = await supervisor.start(start);
+    expect(processes()).toEqual([second.pid]);
+  });
+
+  it("is a warning of the process where nobody listens to what failed", async () => {
+    const supervisor = new BackendSupervisor();
+    onTestFinished(() => supervisor.shutdownAll());
+    const { start } = nasty("crash", { restart: { maxRetries: 0 } });
+    const { pid = 0 } = await supervisor.start(start);
+    const warned = once(process, "warning");
+    process.kill(pid, "SIGUSR2");
+    const [warning] = await warned;
+    expect(warning.name).toBe("BackendSupervisorWarning");
+    expect(warning.message).toBe(
+      'model "m" is given up, as 0 restarts in a row did not help; at last its process exited with code 3',
+    );
+  });
+});
+
+describe.skipIf(!isLinux)("logs", () => {
+  it("are the last 256 KiB, of a backend that is never held up by them", async () => {
+    const { supervisor } = createSupervisor();
+    const { start } = nasty("flood");
+    const { pid = 0 } = await supervisor.start(start);
+    const written = () => Number(/^wchar: (\d+)$/m.exec(readFileSync(`/proc/${pid}/io`, "latin1"))?.[1]);
+    await expect.poll(written, { timeout: 15_000 }).toBeGreaterThan(64 * 1024 ** 2);
+    expect(Buffer.byteLength(supervisor.logs("m") ?? "")).toBe(256 * 1024);
+    expect(supervisor.logs("m")).toMatch(/^[x\n]+$/);
+  });
+
+  it("are of stdout and stderr, over restarts, and kept when the model is gone", async () => {
+    const { supervisor } = createSupervisor();
+    const { start } = nasty("crash,polite");
+    const { pid = 0 } = await supervisor.start(start);
+    const exited = once(supervisor, "exit");
+    process.kill(pid, "SIGUSR2");
+    await exited;
+    await supervisor.start(start);
+    await supervisor.shutdown("m");
+    expect(supervisor.logs("m")?.replaceAll(/\d+/g, "T")).toBe(
+      "something went wrong\nends at T\nSIGTERM at T\nends at T\n",
+    );
+    expect(supervisor.logs("other")).toBeUndefined();
+  });
+});
+
+describe.skipIf(!isLinux)("shutdownAll", () => {
+  it("stops every model, starting or waiting for a restart, and lets none be started meanwhile", async () => {
+    const { supervisor } = createSupervisor();
+    const restart = { maxRetries: 3, minDelayMs: 60_000 };
+    const ready = nasty("session", { name: "ready" });
+    const starting = nasty("never,daemon", { name: "starting" });
+    const waiting = nasty("", { name: "waiting", restart });
+    await supervisor.start(ready.start);
+    const { pid = 0 } = await supervisor.start(waiting.start);
+    const exited = once(supervisor, "exit");
+    process.kill(pid, "SIGKILL");
+    await exited;
+    const started = supervisor.start(starting.start).catch((error) => error);
+    await expect.poll(starting.processes).not.toEqual([]);
+
+    const stopping = supervisor.shutdownAll({ timeoutMs: 200 });
+    await expect(supervisor.start(ready.start)).rejects.toThrow(
+      'model "ready" can\'t be started while everything is being shut down',
+    );
+    await stopping;
+    expect(await started).toBeInstanceOf(StartError);
+    for (const { processes } of [ready, starting, waiting]) expect(processes()).toEqual([]);
+    expect(supervisor.list()).toEqual([]);
+    await supervisor.start(ready.start);
+  });
+
+  it("stops the others where one can't be stopped, and says which", async () => {
+    const { supervisor } = createSupervisor();
+    const [one, other] = [nasty("escaping", { name: "one" }), nasty("", { name: "other" })];
+    await supervisor.start(one.start);
+    await supervisor.start(other.start);
+    const escaped = await escapedFrom(supervisor, "one");
+    const stopping = supervisor.shutdownAll();
+    await expect(stopping).rejects.toThrow(AggregateError);
+    await expect(stopping).rejects.toThrow(
+      /^1 of 2 models could not be stopped: every process of model "one"/,
+    );
+    expect(other.processes()).toEqual([]);
+    expect(supervisor.list()).toMatchObject([{ name: "one" }]);
+    process.kill(escaped, "SIGKILL");
+    await hasEnded(escaped);
+    await supervisor.shutdownAll();
+  });
+
+  it("is what disposing of it does", async () => {
+    const { start, processes } = nasty("daemon,meek");
+    {
+      await using supervisor = new BackendSupervisor();
+      await supervisor.start(start);
+      expect(processes()).not.toEqual([]);
+    }
+    expect(processes()).toEqual([]);
+  });
+});
