@@ -1,5 +1,6 @@
 // A host app with three backends of its own, each a real process:
-//   chat implements everything; plain has no Status and is started by a shell script; stuck never answers.
+//   chat implements everything; plain has no Status, and is started by a shell script that leaves a stubborn worker
+//   behind; stuck gets ready and never answers after that.
 // Start it with `npm start`, and try the curl lines that it prints. Ctrl-C stops all of it.
 import { once } from "node:events";
 import { createServer } from "node:http";
@@ -7,18 +8,18 @@ import type { AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
 import { credentials } from "@grpc/grpc-js";
 import express from "express";
-import { createBackendMonitorRouter, InMemoryModelRegistry } from "express-backend-monitor";
+import { BackendSupervisor, createBackendMonitorRouter } from "express-backend-monitor";
 import { loadBackendProtocol } from "./backends/serve.js";
-import { startBackend } from "./start-backend.js";
 
-const registry = new InMemoryModelRegistry();
+const terminateTimeoutMs = 2_000;
+const supervisor = new BackendSupervisor();
 const app = express();
-app.use(createBackendMonitorRouter({ registry, logger: console }));
+app.use(createBackendMonitorRouter({ registry: supervisor, terminateTimeoutMs, logger: console }));
 
 // A route of the host's own, so that there is something to watch: it has a model generate some text.
 const Backend = loadBackendProtocol();
-app.post("/predict", express.json(), async (req, res) => {
-  const model = await registry.get(String(req.body?.model));
+app.post("/predict", express.json(), (req, res) => {
+  const model = supervisor.get(String(req.body?.model));
   if (!model) return void res.status(404).json({ error: 'no such model; send {"model": "chat"}' });
   const client = new Backend(model.address, credentials.createInsecure());
   const request = { Prompt: String(req.body.prompt ?? ""), Tokens: Number(req.body.tokens ?? 30) };
@@ -39,53 +40,46 @@ try {
   process.exit(1);
 }
 
-const stopping = new AbortController();
-for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, stop);
+let isStopping = false;
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, stop);
+supervisor.on("exit", ({ name, code, signal, stderr }) => {
+  if (!isStopping) console.error(`${name} ended with ${signal ?? code}, and is off the list. ${stderr}`);
+});
 
 // This file runs as build/examples/server.js.
 const compiled = (file: string) => fileURLToPath(new URL(`backends/${file}`, import.meta.url));
 const script = fileURLToPath(new URL("../../examples/backends/plain.sh", import.meta.url));
+const node = process.execPath;
 
 try {
   await Promise.all([
-    load("chat", process.execPath, [compiled("chat.js")]),
-    load("plain", "sh", [script]),
-    load("stuck", process.execPath, [compiled("stuck.js")]),
+    supervisor.start({ name: "chat", command: node, args: [compiled("chat.js")] }),
+    supervisor.start({ name: "plain", command: "sh", args: [script], env: { NODE: node } }),
+    supervisor.start({ name: "stuck", command: node, args: [compiled("stuck.js")] }),
   ]);
-  await printWhatToTry();
+  printWhatToTry();
 } catch (error) {
-  if (!stopping.signal.aborted) {
+  if (!isStopping) {
     console.error(error);
     process.exitCode = 1;
+    await stop();
   }
-  await stop();
-}
-
-async function load(name: string, command: string, args: string[]): Promise<void> {
-  const backend = await startBackend(command, args, stopping.signal);
-  registry.register({ name, address: backend.address, pid: backend.pid });
-  // A script that is killed may leave its backend behind: that is stopped too, and then the model is off the list.
-  backend.process.once("exit", () => registry.shutdown(name).catch(console.error));
-  await backend.listening;
 }
 
 /** Stops every backend, then this server. */
 async function stop(): Promise<void> {
-  stopping.abort();
+  isStopping = true;
   server.close();
   server.closeAllConnections();
-  const models = await registry.list();
-  const outcomes = await Promise.allSettled(models.map(({ name }) => registry.shutdown(name)));
-  for (const outcome of outcomes) if (outcome.status === "rejected") console.error(outcome.reason);
+  await supervisor.shutdownAll({ timeoutMs: terminateTimeoutMs }).catch(console.error);
   process.exit();
 }
 
-async function printWhatToTry(): Promise<void> {
+function printWhatToTry(): void {
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const json = `-H "Content-Type: application/json"`;
   console.log(`\nThe example is on ${url}, with these models:\n`);
-  const models = await registry.list();
-  for (const { name, pid, address } of models.sort((a, b) => a.name.localeCompare(b.name))) {
+  for (const { name, pid, address } of supervisor.list().sort((a, b) => a.name.localeCompare(b.name))) {
     console.log(`  ${name.padEnd(6)} process ${pid}, gRPC on ${address}`);
   }
   console.log(`
@@ -109,7 +103,8 @@ What a mistake looks like:
   curl "${url}/backend/monitor"
   curl "${url}/backend/monitor?model=unheard-of"
 
-Stop them. Their processes are gone then, children included.
+Stop them. Their processes are gone then: children, and plain's worker in a session of its own, which ignores SIGTERM.
+That one is given two seconds before it is killed.
 
   curl ${url}/backend/shutdown ${json} -d '{"model": "chat"}'
   curl ${url}/v1/backend/shutdown ${json} -d '{"model": "plain"}'
