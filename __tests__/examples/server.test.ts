@@ -1,11 +1,12 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Answer, json, type RequestOptions, send } from "../support/http.js";
-import { isLinux, isRunning, kernelBytes, kernelChildren } from "../support/processes.js";
+import { isLinux, isRunning, kernelBytes, kernelChildren, kernelSession } from "../support/processes.js";
 
+const hasSetsid = spawnSync("setsid", ["true"]).status === 0;
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
 /** The example as `npm start` runs it, on a free port. */
@@ -74,7 +75,10 @@ describe.skipIf(!isLinux)("the example", () => {
   it("runs three backends as processes of their own", () => {
     expect([...pids.keys()]).toEqual(["chat", "plain", "stuck"]);
     expect(kernelChildren(server.pid ?? 0).sort()).toEqual([...pids.values()].sort());
-    expect(family(pids.get("plain") ?? 0)).toHaveLength(2);
+    const plain = family(pids.get("plain") ?? 0);
+    expect(plain).toHaveLength(3);
+    // Its worker started a session of its own.
+    if (hasSetsid) expect(plain.filter((pid) => kernelSession(pid) === pid)).toHaveLength(1);
   });
 
   it("reports what chat says that it holds, and that it grows with use", async () => {
@@ -114,7 +118,7 @@ describe.skipIf(!isLinux)("the example", () => {
     timeout: 60_000,
   }, async () => {
     const everything = [...pids.values()].flatMap(family);
-    expect(everything).toHaveLength(4);
+    expect(everything).toHaveLength(5);
     const statuses: string[] = [];
     for (const line of curls) {
       const { status, json: answer } = await curl(line);
@@ -142,7 +146,7 @@ describe.skipIf(!isLinux)("the example", () => {
   it.each(["SIGINT", "SIGTERM"] as const)("leaves no process behind on %s", async (signal) => {
     const { server: another } = await startExample();
     const everything = family(another.pid ?? 0);
-    expect(everything).toHaveLength(5);
+    expect(everything).toHaveLength(6);
     another.kill(signal);
     expect(await once(another, "exit")).toEqual([0, null]);
     expect(everything.filter(isRunning)).toEqual([]);
@@ -162,13 +166,14 @@ describe.skipIf(!isLinux)("the example", () => {
     expect(everything.filter(isRunning)).toEqual([]);
   });
 
-  it("stops what a start script leaves behind that is killed", async () => {
+  it("stops what a start script leaves behind that is killed", { timeout: 30_000 }, async () => {
     const { server: another, lines } = await startExample();
     const plain = Number(/plain +process (\d+)/.exec(lines.join("\n"))?.[1]);
     const everything = family(plain);
-    expect(everything).toHaveLength(2);
+    expect(everything).toHaveLength(3);
     process.kill(plain, "SIGKILL");
-    await expect.poll(() => everything.filter(isRunning), { timeout: 10_000 }).toEqual([]);
+    // The worker ignores SIGTERM, and has ten seconds.
+    await expect.poll(() => everything.filter(isRunning), { timeout: 18_000 }).toEqual([]);
     another.kill("SIGINT");
     await once(another, "exit");
   });

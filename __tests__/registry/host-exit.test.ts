@@ -1,0 +1,83 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { describe, expect, it } from "vitest";
+import { bearersOf, isLinux, markedEnvironment, script } from "../support/processes.js";
+
+const dist = new URL("../../dist/index.js", import.meta.url).href;
+
+/** A host process that starts a backend which would survive if it could, and then does something. */
+async function runHost(then: string) {
+  const { mark, env } = markedEnvironment();
+  const code = `
+    const { BackendSupervisor } = await import(${JSON.stringify(dist)});
+    const signals = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"];
+    const before = signals.map((signal) => process.listenerCount(signal));
+    const exitListeners = process.listenerCount("exit");
+    const supervisor = new BackendSupervisor();
+    const args = [${JSON.stringify(script("backend.mjs"))}, "--kind", "deaf,bare,daemon,session,chain,respawn"];
+    const start = { name: "m", command: process.execPath, args };
+    await supervisor.start(start);
+    if (signals.some((signal, index) => process.listenerCount(signal) !== before[index])) throw new Error("signals");
+    console.log("ready");
+    ${then}
+  `;
+  const host = spawn(process.execPath, ["--input-type=module", "-e", code], {
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const exited = once(host, "exit");
+  const said = { stdout: "", stderr: "" };
+  host.stdout.on("data", (chunk) => {
+    said.stdout += chunk;
+  });
+  host.stderr.on("data", (chunk) => {
+    said.stderr += chunk;
+  });
+  await expect.poll(() => said.stdout + said.stderr, { timeout: 10_000 }).toContain("ready");
+  return { host, exited, said, processes: () => bearersOf(mark) };
+}
+
+describe.skipIf(!isLinux)("when the host process ends", () => {
+  it.each([
+    ["process.exit()", "process.exit(3)", 3],
+    ["an uncaught exception", 'setTimeout(() => { throw new Error("oops"); }, 10)', 1],
+    ["a promise that rejects", 'Promise.reject(new Error("oops"))', 1],
+    [
+      "process.exit() in the middle of a start",
+      'supervisor.start({ ...start, name: "n" }); setTimeout(() => process.exit(4), 60)',
+      4,
+    ],
+    [
+      "process.exit() in the middle of a shutdown",
+      'supervisor.shutdown("m"); setTimeout(() => process.exit(5), 60)',
+      5,
+    ],
+  ])("by %s, whatever is left is killed", async (_how, then, code) => {
+    const { exited, processes } = await runHost(then);
+    expect(await exited).toEqual([code, null]);
+    // What was killed may take a moment to be gone.
+    await expect.poll(processes).toEqual([]);
+  });
+
+  it("by SIGTERM, three lines of the host's own stop everything", async () => {
+    const { host, exited, processes } = await runHost(`
+      for (const signal of ["SIGINT", "SIGTERM"]) {
+        process.once(signal, () => supervisor.shutdownAll({ timeoutMs: 200 }).finally(() => process.exit()));
+      }
+    `);
+    expect(processes().length).toBeGreaterThan(5);
+    host.kill("SIGTERM");
+    expect(await exited).toEqual([0, null]);
+    expect(processes()).toEqual([]);
+  });
+
+  it("does not keep it from ending by itself once its models are stopped, and leaves no listener behind", async () => {
+    const { exited, said, processes } = await runHost(`
+      await supervisor.shutdown("m", { timeoutMs: 100 });
+      console.log(process.listenerCount("exit") - exitListeners);
+    `);
+    expect(await exited).toEqual([0, null]);
+    expect(said.stdout).toBe("ready\n0\n");
+    expect(processes()).toEqual([]);
+  });
+});
