@@ -241,7 +241,7 @@ describe.skipIf(!isLinux)("a tree whose processes bear an id", () => {
   it("has them also where its first process is gone, and leaves alone what has its process id now", async () => {
     const { mark, env } = markedEnvironment();
     const id = randomUUID();
-    const { pid, process: child } = await startBackend("daemon,bare", environmentWithId(env, id));
+    const { pid, process: child } = await startBackend("daemon,session", environmentWithId(env, id));
     await expect
       .poll(() => bearersOf(mark).filter((bearer) => bearer !== pid && isOrphan(bearer, pid)))
       .not.toEqual([]);

@@ -1,10 +1,20 @@
 import { execFileSync } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { describe, expect, it } from "vitest";
+import { environmentWithId } from "../../lib/process/identity.js";
 import { portable } from "../../lib/process/portable.js";
 import { procfs } from "../../lib/process/procfs.js";
 import type { ProcessEntry, ProcessReader } from "../../lib/process/reader.js";
 import { withDescendants } from "../../lib/process/tree.js";
-import { hasEnded, hasPs, isLinux, isRunning, kernelChildren, startScript } from "../support/processes.js";
+import {
+  hasEnded,
+  hasPs,
+  isLinux,
+  isRunning,
+  kernelChildren,
+  start,
+  startScript,
+} from "../support/processes.js";
 
 function listByPs(): Map<number, number> {
   const lines = execFileSync("ps", ["-eo", "pid=,ppid="]).toString().trim().split("\n");
@@ -50,9 +60,41 @@ describe.skipIf(!isLinux).each(readers)("by %s", (_name, reader) => {
     expect(lasting.filter(([pid, ppid]) => table.get(pid) !== ppid)).toEqual([]);
     expect(lasting.map(([pid]) => pid)).toEqual(expect.arrayContaining(words.map(Number)));
   });
+
+  it.skipIf(!canRead)("lists the same without a turn of the event loop", async () => {
+    const { pid, words } = await startScript("family.mjs");
+    const zombie = await start("sh", ["-c", "sleep 0 & echo $!; exec sleep 60"]);
+    await expect.poll(() => isRunning(Number(zombie.words[0]))).toBe(false);
+    const family = words.map(Number);
+    const now = reader.tableNow().filter((process) => family.includes(process.pid));
+    const later = (await reader.table()).filter((process) => family.includes(process.pid));
+    const byPid = (a: ProcessEntry, b: ProcessEntry) => a.pid - b.pid;
+    expect(now.sort(byPid).map(({ ppid }) => ppid)).toEqual(later.sort(byPid).map(({ ppid }) => ppid));
+    expect(now).toHaveLength(5);
+    for (const [index, process] of now.entries()) {
+      expect(reader.sameStart(process.startTime, later[index]?.startTime ?? 0)).toBe(true);
+    }
+    expect(now.find((process) => process.pid === pid)?.command).toMatch(/node$/);
+    expect(reader.tableNow().map((process) => process.pid)).not.toContain(Number(zombie.words[0]));
+  });
 });
 
 describe.skipIf(!isLinux)("by /proc", () => {
+  it("knows the ids that processes bear", async () => {
+    const [id, another] = [randomUUID(), randomUUID()];
+    const env = environmentWithId(environmentWithId(process.env, another), id);
+    const bearer = await startScript("family.mjs", [], { env });
+    const stranger = await startScript("stubborn.mjs");
+    const bearersIn = (table: ProcessEntry[], ofId: string) =>
+      table.filter((process) => procfs.bearsId(process, ofId)).map((process) => process.pid);
+    const table = await procfs.table(true);
+    expect(bearersIn(table, id).sort()).toEqual(bearer.words.map(Number).sort());
+    expect(bearersIn(table, another)).toHaveLength(5);
+    expect(bearersIn(table, id.slice(1))).toEqual([]);
+    expect(table.map((process) => process.pid)).toContain(stranger.pid);
+    expect(bearersIn(procfs.tableNow(true), id)).toHaveLength(5);
+  });
+
   it("sees, right before a signal, that an id belongs to another process by now", async () => {
     const { pid } = await startScript("stubborn.mjs");
     const found = await procfs.find(pid);

@@ -11,8 +11,8 @@
 //   polite    says when it got SIGTERM and when it ends  respawn   starts its worker again when that ends
 //   session   a worker in a session of its own           slow      takes 200 ms to end
 //   setuid    becomes user 1                             stopped   stops itself when it is ready
-//   zombies   has children that it never waits for
-// Workers ignore SIGTERM otherwise. With "announced", it prints its id when it is there.
+//   watchful  says which signals it gets                 zombies   has children that it never waits for
+// Workers have TEST_MARK on their command line, and ignore SIGTERM otherwise. With "announced", it prints its id when it is there.
 import { spawn } from "node:child_process";
 import { createServer } from "node:http2";
 import { parseArgs } from "node:util";
@@ -23,7 +23,7 @@ const { addr = "", kind = "" } = parseArgs({
 }).values;
 const is = (name) => kind.split(",").includes(name);
 
-const WORK = `${is("meek") ? "" : 'trap "" TERM;'} while :; do sleep 0.3; done`;
+const WORK = `: ${process.env.TEST_MARK}; ${is("meek") ? "" : 'trap "" TERM;'} while :; do sleep 0.3; done`;
 const sh = (script, options) => spawn("sh", ["-c", script], { stdio: "ignore", ...options });
 
 if (is("failing")) {
@@ -34,7 +34,7 @@ if (is("bare")) sh(WORK, { env: { PATH: process.env.PATH } });
 if (is("session")) sh(WORK, { detached: true });
 if (is("holding")) sh(WORK, { detached: true, stdio: "inherit" });
 if (is("daemon")) sh(`(${WORK}) &`, { detached: true });
-if (is("chain")) sh('trap "" TERM; hand_on() { sleep 0.02; hand_on & }; hand_on &', { detached: true });
+if (is("chain")) sh('trap "" TERM; hand_on() { sleep 0.1; hand_on & }; hand_on &', { detached: true });
 if (is("zombies")) sh("sleep 0 & sleep 0 & exec sleep 60");
 if (is("respawn")) {
   const respawn = () => sh(WORK).on("exit", respawn);
@@ -42,7 +42,7 @@ if (is("respawn")) {
 }
 if (is("flood")) {
   const line = `${"x".repeat(1023)}\n`.repeat(64);
-  const pour = () => process.stdout.write(line, () => setImmediate(pour));
+  const pour = () => process.stdout.write(line, () => setTimeout(pour, 1));
   pour();
 }
 if (is("failing")) process.exit(7);
@@ -55,6 +55,9 @@ process.on("SIGUSR2", () => {
   console.error("something went wrong");
   if (is("crash")) process.exit(3);
 });
+if (is("watchful")) {
+  for (const signal of ["SIGTERM", "SIGCONT", "SIGINT", "SIGHUP"]) process.on(signal, console.log);
+}
 if (is("deaf")) process.on("SIGTERM", () => {});
 if (is("slow")) process.on("SIGTERM", () => setTimeout(() => process.exit(), 200));
 if (is("polite")) {

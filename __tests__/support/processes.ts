@@ -128,7 +128,7 @@ export function markedEnvironment(): { mark: string; env: Record<string, string>
   return { mark, env: { [MARK]: mark } };
 }
 
-/** The ids of all processes that bear a mark and are there. */
+/** The ids of all processes that bear a mark, in their environment or on their command line, and are there. */
 export function bearersOf(mark: string): number[] {
   return readdirSync("/proc")
     .map(Number)
@@ -137,7 +137,9 @@ export function bearersOf(mark: string): number[] {
 
 function bears(pid: number, mark: string): boolean {
   try {
-    return readFileSync(`/proc/${pid}/environ`, "latin1").split("\0").includes(`${MARK}=${mark}`);
+    const environment = readFileSync(`/proc/${pid}/environ`, "latin1");
+    const commandLine = readFileSync(`/proc/${pid}/cmdline`, "latin1");
+    return environment.split("\0").includes(`${MARK}=${mark}`) || commandLine.includes(mark);
   } catch {
     return false;
   }

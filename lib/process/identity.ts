@@ -12,14 +12,8 @@ export function environmentWithId(environment: NodeJS.ProcessEnv, id: string): N
   return { ...environment, [ID_VARIABLE]: ids.join(" ") };
 }
 
-/** Whether a process bears this id, by its environment: `NAME=value` with a zero byte after each. */
-export function bearsId(environment: string, id: string): boolean {
-  return environment.split("\0").some(
-    (variable) =>
-      variable.startsWith(`${ID_VARIABLE}=`) &&
-      variable
-        .slice(ID_VARIABLE.length + 1)
-        .split(" ")
-        .includes(id),
-  );
+/** The ids in an environment: `NAME=value` with a zero byte after each. */
+export function idsIn(environment: string): string[] {
+  const variable = environment.split("\0").find((each) => each.startsWith(`${ID_VARIABLE}=`));
+  return variable?.slice(ID_VARIABLE.length + 1).split(" ") ?? [];
 }

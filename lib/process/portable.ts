@@ -5,6 +5,7 @@
 import { execFile, execFileSync } from "node:child_process";
 import { promisify } from "node:util";
 import type { ProcessEntry, ProcessReader, ProcessUsage } from "./reader.js";
+import { shareNext } from "./share-next.js";
 import { withDescendants } from "./tree.js";
 
 /** `ps` tells start times in whole seconds, and rounds them one way or the other. */
@@ -115,8 +116,10 @@ const sameStart = (a: number, b: number) => Math.abs(a - b) <= SAME_START_MS;
 export const portable: ProcessReader = {
   find: async (pid) => (await identify((await list()).filter((process) => process.pid === pid)))[0],
   tree: async (pid) => withDescendants(sameStart, await readTable(), (process) => process.pid === pid),
-  table: readTable,
+  table: shareNext(readTable),
   tableNow: readTableNow,
+  // ps shows environments on some systems, to some users, and run together with the command line.
+  bearsId: () => false,
   sameStart,
 
   async usage(processes) {

@@ -10,7 +10,9 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { uptime } from "node:os";
 import { setTimeout as delay, setImmediate } from "node:timers/promises";
+import { Bearers } from "./bearers.js";
 import type { ProcessEntry, ProcessReader, ProcessUsage } from "./reader.js";
+import { shareNext } from "./share-next.js";
 import { isChildOf, isSameProcess, withDescendants } from "./tree.js";
 
 /** A clock tick in `/proc` is 10 ms: USER_HZ is 100 on every architecture that Node runs on. */
@@ -41,7 +43,12 @@ function unlessGone<T>(read: () => T): T | undefined {
 
 function isGone(error: unknown): boolean {
   const code = (error as NodeJS.ErrnoException).code;
-  return code === "ENOENT" || code === "ESRCH" || code === "EACCES" || code === "EPERM";
+  return code === "ENOENT" || code === "ESRCH" || isHidden(error);
+}
+
+function isHidden(error: unknown): boolean {
+  const code = (error as NodeJS.ErrnoException).code;
+  return code === "EACCES" || code === "EPERM";
 }
 
 function readStat(pid: number): Stat | undefined {
@@ -163,18 +170,42 @@ function slicer(): () => Promise<void> | undefined {
   };
 }
 
+/** The newest first, as long as ids rise: of those that come and go, the fewest are gone before they are looked at. */
 function readPids(): number[] {
-  return readdirSync("/proc").map(Number).filter(Number.isInteger);
+  return readdirSync("/proc").map(Number).filter(Number.isInteger).reverse();
 }
 
-async function readTable(): Promise<ProcessEntry[]> {
+const bearers = new Bearers();
+
+/** What bears an id was started by this process, or descends from such a one: it is not older. */
+function mayBear(process: ProcessEntry): boolean {
+  ownStartTime ??= readStat(globalThis.process.pid)?.startTime ?? 0;
+  return process.startTime >= ownStartTime;
+}
+let ownStartTime: number | undefined;
+
+async function readTable(withIds: boolean): Promise<ProcessEntry[]> {
   const table: ProcessEntry[] = [];
+  const environments: Promise<void>[] = [];
   const breathe = slicer();
   for (const pid of readPids()) {
     const stat = findStat(pid);
     if (stat) table.push(stat);
+    if (stat && withIds && mayBear(stat) && !bearers.knows(stat)) {
+      environments.push(readStrings(pid, "environ").then((environment) => bearers.learn(stat, environment)));
+    }
+    if (environments.length === FILES_AT_ONCE) await Promise.all(environments.splice(0));
     await breathe();
   }
+  await Promise.all(environments);
+  if (withIds) bearers.forgetAllBut(table);
+  return table;
+}
+
+function readTableNow(withIds: boolean): ProcessEntry[] {
+  const table = readPids().flatMap((pid) => findStat(pid) ?? []);
+  const unknown = withIds ? table.filter((process) => mayBear(process) && !bearers.knows(process)) : [];
+  for (const process of unknown) bearers.learn(process, readEnvironmentNow(process.pid));
   return table;
 }
 
@@ -183,9 +214,7 @@ async function readTree(pid: number): Promise<ProcessEntry[]> {
   if (!root) return [];
   // Kernels that are built without CONFIG_PROC_CHILDREN do not have these files.
   if (!existsSync("/proc/thread-self/children")) {
-    return withDescendants(sameStart, await readTable(), (process) =>
-      isSameProcess(sameStart, process, root),
-    );
+    return withDescendants(sameStart, await table(), (process) => isSameProcess(sameStart, process, root));
   }
   const tree = new Map<number, ProcessEntry>([[pid, root]]);
   const breathe = slicer();
@@ -200,38 +229,45 @@ async function readTree(pid: number): Promise<ProcessEntry[]> {
 }
 
 /**
- * What a process was started with; empty where it ended before, is hidden, or hangs so that this can't be told. Each
- * string ends with a zero byte.
+ * What a process was started with, a zero byte after each string: `""` where there is nothing, or not any more; `undefined`
+ * where it is hidden, or the process hangs.
  */
-function readStrings(pids: readonly number[], file: "cmdline" | "environ"): Promise<string[]> {
-  return inGroups(pids, async (pid) => {
-    const timedOut = new AbortController();
-    const tooLong = delay(STRINGS_TIMEOUT_MS, "", { signal: timedOut.signal });
-    try {
-      return await Promise.race([readFile(`/proc/${pid}/${file}`, "utf8"), tooLong]);
-    } catch (error) {
-      if (isGone(error)) return "";
-      throw error;
-    } finally {
-      timedOut.abort();
-      tooLong.catch(() => {});
-    }
-  });
+async function readStrings(pid: number, file: "cmdline" | "environ"): Promise<string | undefined> {
+  const isRead = new AbortController();
+  const tooLong = delay(STRINGS_TIMEOUT_MS, undefined, { signal: isRead.signal });
+  try {
+    return await Promise.race([readFile(`/proc/${pid}/${file}`, "utf8"), tooLong]);
+  } catch (error) {
+    return explainUnread(error);
+  } finally {
+    isRead.abort();
+    tooLong.catch(() => {});
+  }
 }
 
-async function inGroups<T, U>(items: readonly T[], map: (item: T) => Promise<U>): Promise<U[]> {
-  const mapped: U[] = [];
-  for (let first = 0; first < items.length; first += FILES_AT_ONCE) {
-    mapped.push(...(await Promise.all(items.slice(first, first + FILES_AT_ONCE).map(map))));
+function readEnvironmentNow(pid: number): string | undefined {
+  try {
+    return readFileSync(`/proc/${pid}/environ`, "utf8");
+  } catch (error) {
+    return explainUnread(error);
   }
-  return mapped;
 }
+
+function explainUnread(error: unknown): "" | undefined {
+  if (isHidden(error)) return undefined;
+  if (isGone(error)) return "";
+  throw error;
+}
+
+const table = shareNext(() => readTable(false));
+const tableWithIds = shareNext(() => readTable(true));
 
 export const procfs: ProcessReader = {
   find: async (pid) => findVisible(pid),
   tree: readTree,
-  table: readTable,
-  tableNow: () => readPids().flatMap((pid) => findStat(pid) ?? []),
+  table: (withIds = false) => (withIds ? tableWithIds() : table()),
+  tableNow: (withIds = false) => readTableNow(withIds),
+  bearsId: (process, id) => bearers.bear(process, id),
   sameStart,
 
   isStillThere(process) {
@@ -252,14 +288,13 @@ export const procfs: ProcessReader = {
   },
 
   async withArguments(accepts) {
-    const candidates = await readTable();
-    const lists = await readStrings(
-      candidates.map(({ pid }) => pid),
-      "cmdline",
-    );
-    return candidates.filter((_, index) => accepts(lists[index]?.split("\0") ?? []));
+    const candidates = await readTable(false);
+    const found: ProcessEntry[] = [];
+    for (let first = 0; first < candidates.length; first += FILES_AT_ONCE) {
+      const group = candidates.slice(first, first + FILES_AT_ONCE);
+      const lists = await Promise.all(group.map(({ pid }) => readStrings(pid, "cmdline")));
+      found.push(...group.filter((_, index) => accepts(lists[index]?.split("\0") ?? [])));
+    }
+    return found;
   },
-
-  environments: (pids) => readStrings(pids, "environ"),
-  environmentNow: (pid) => unlessGone(() => readFileSync(`/proc/${pid}/environ`, "utf8")) ?? "",
 };

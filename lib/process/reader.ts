@@ -42,22 +42,20 @@ export interface ProcessReader {
   find(pid: number): Promise<ProcessEntry | undefined>;
   /** The process of this id and its descendants, zombies among them, parents first; empty where there is none. */
   tree(pid: number): Promise<ProcessEntry[]>;
-  /** Every process that can be seen. */
-  table(): Promise<ProcessEntry[]>;
+  /**
+   * Every process that can be seen, read after the call. With `withIds`, the ids that they bear are read too, where the
+   * system tells.
+   */
+  table(withIds?: boolean): Promise<ProcessEntry[]>;
   /** The same, without a turn of the event loop in between; empty where the system can't be asked so. */
-  tableNow(): ProcessEntry[];
+  tableNow(withIds?: boolean): ProcessEntry[];
+  /** Whether a process of the last table that was read `withIds` bears an id; see `environmentWithId`. */
+  bearsId(process: ProcessEntry, id: string): boolean;
   /** The usage of those of these processes that are still there. */
   usage(processes: readonly ProcessEntry[]): Promise<ProcessUsage[]>;
   /** Looks again, on the spot, whether this process is still there; `true` where the system can't be asked so fast. */
   isStillThere(process: ProcessEntry): boolean;
   /** Every process that was started with arguments that `accepts` takes. */
   withArguments(accepts: (args: readonly string[]) => boolean): Promise<ProcessEntry[]>;
-  /**
-   * The environment that each of these processes was started with: `NAME=value` with a zero byte after each. Empty where
-   * it can't be told, or not yet; absent where the system never tells.
-   */
-  environments?(pids: readonly number[]): Promise<string[]>;
-  /** The same of one, without a turn of the event loop in between. */
-  environmentNow?(pid: number): string;
   readonly sameStart: SameStart;
 }

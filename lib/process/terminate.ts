@@ -1,7 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { checkOptions, milliseconds } from "../options.js";
 import type { ProcessEntry } from "./reader.js";
-import { sleepNow } from "./sleep-now.js";
 import { systemReader } from "./system.js";
 import { TerminateError } from "./terminate-error.js";
 import { type TrackedTree, trackTree } from "./track.js";
@@ -25,7 +24,7 @@ const KILL_NOW_TIMEOUT_MS = 1_000;
  * Looking whether known processes are still there costs microseconds, looking for new ones milliseconds: the one
  * is done every `POLL_MS`, the other when the known ones are gone, and every `LOOK_MS` while they are not.
  */
-const POLL_MS = 10;
+const POLL_MS = 5;
 const LOOK_MS = 100;
 
 /** How long it is waited for a tree to have no new processes any more before those that are there are killed. */
@@ -139,4 +138,9 @@ function send(target: ProcessEntry, signal: NodeJS.Signals): boolean {
     if (code === "ESRCH") return true;
     throw error;
   }
+}
+
+/** Waits without a turn of the event loop. */
+function sleepNow(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }

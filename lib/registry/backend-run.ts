@@ -103,6 +103,11 @@ export class BackendRun {
     return this.#stderr.toString().trimEnd().split("\n").slice(-STDERR_LINES).join("\n");
   }
 
+  /** Takes notice of the processes that are there, so that they stay known, whatever becomes of their parents. */
+  async lookAtTree(): Promise<void> {
+    await (await this.#tree).left();
+  }
+
   /**
    * Ends all that is left of it; see `terminateProcessTree`.
    *

@@ -164,6 +164,7 @@ export class SupervisedBackend {
       await run.spawned;
       const model = { name, address: this.address, pid: run.pid, startTime: await run.startTime };
       await this.#untilHealthy(run, model);
+      await run.lookAtTree();
       this.#readyAt = performance.now();
       this.model = model;
       void run.exited.then(() => this.#onExit(run));
