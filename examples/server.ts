@@ -41,7 +41,7 @@ try {
 }
 
 let isStopping = false;
-for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, stop);
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, stop);
 supervisor.on("exit", ({ name, code, signal, stderr }) => {
   if (!isStopping) console.error(`${name} ended with ${signal ?? code}, and is off the list. ${stderr}`);
 });

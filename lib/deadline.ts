@@ -1,3 +1,5 @@
+import { setMaxListeners } from "node:events";
+
 /**
  * Runs a task for at most `ms` milliseconds. When they are over, or when `hurry` is aborted, the task's signal is aborted
  * and the promise rejects (with `expired()`, or with the reason of the hurry), whether or not the task takes notice.
@@ -30,6 +32,8 @@ export async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal |
   let onAbort = () => {};
   const aborted = new Promise<never>((_resolve, reject) => {
     onAbort = () => reject(signal.reason);
+    // Many may well wait with one signal: that is no leak.
+    setMaxListeners(0, signal);
     signal.addEventListener("abort", onAbort);
   });
   if (signal.aborted) onAbort();

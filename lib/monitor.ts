@@ -10,7 +10,7 @@ import { type ProcessSample, sampleProcess } from "./process/stats.js";
 import { DEFAULT_TERMINATE_TIMEOUT_MS } from "./process/terminate.js";
 import { TerminateError } from "./process/terminate-error.js";
 import { lookUp } from "./registry/look-up.js";
-import type { LoadedModel, ModelRegistry } from "./registry/registry.js";
+import type { LoadedModel, ModelRegistry, RegistryShutdownOptions } from "./registry/registry.js";
 
 /** Options of {@link BackendMonitor}. */
 export interface BackendMonitorOptions {
@@ -233,7 +233,7 @@ export class BackendMonitor {
   }
 
   async #terminate(name: string, model: LoadedModel, force: boolean): Promise<void> {
-    await this.#tellRegistry(name, force);
+    await this.#haveStopped(name, force, (options) => this.#registry.shutdown(name, options));
     const listed = await lookUp(this.#registry, name, this.#statusTimeoutMs);
     if (listed && isSameBackend(listed, model)) {
       throw new InternalError(
@@ -243,25 +243,21 @@ export class BackendMonitor {
     }
   }
 
-  /**
-   * A model that is not listed may be about to be: a registry that starts backends may be starting this one, or have
-   * a restart ahead of it. Whoever asked for a shutdown does not want that.
-   */
+  /** A model that is not listed may be about to be. Whoever asked for its shutdown does not want that. */
   async #cancelStart(name: string, force: boolean): Promise<void> {
-    try {
-      await this.#tellRegistry(name, force);
-    } catch (error) {
-      // A registry need not know what to do with a model that it does not list.
-      if (!(error instanceof InternalError)) throw error;
-    }
+    await this.#haveStopped(name, force, (options) => this.#registry.cancelStart?.(name, options));
   }
 
-  async #tellRegistry(name: string, force: boolean): Promise<void> {
+  async #haveStopped(
+    name: string,
+    force: boolean,
+    stop: (options: RegistryShutdownOptions) => void | Promise<void>,
+  ): Promise<void> {
     const timeoutMs = this.#terminateTimeoutMs;
     try {
       await withDeadline(
         timeoutMs + REGISTRY_SHUTDOWN_MARGIN_MS,
-        (signal) => this.#registry.shutdown(name, { force, timeoutMs, signal }),
+        (signal) => stop({ force, timeoutMs, signal }),
         () => new BackendError(`model ${quote(name)} could not be stopped in time; it may still be running`),
       );
     } catch (cause) {

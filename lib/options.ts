@@ -22,6 +22,16 @@ export const aFunction: OptionCheck = {
   accepts: (value) => typeof value === "function",
 };
 
+export const aBoolean: OptionCheck = {
+  takes: "true or false",
+  accepts: (value) => typeof value === "boolean",
+};
+
+export const abortSignal: OptionCheck = {
+  takes: "an AbortSignal",
+  accepts: (value) => value instanceof AbortSignal,
+};
+
 export const nonEmptyString: OptionCheck = {
   takes: "a string that is not empty",
   accepts: (value) => typeof value === "string" && value !== "",

@@ -26,16 +26,24 @@ function isOwnHost(host: string): boolean {
   return Object.values(networkInterfaces()).some((own) => own?.some(({ address }) => address === host));
 }
 
-/** Whether somebody accepts connections at a gRPC target on this machine. */
+/**
+ * Whether somebody accepts connections at a gRPC target on this machine.
+ *
+ * @throws where this process has no file descriptor left to find out.
+ */
 export async function isListening(target: string): Promise<boolean> {
   const options = onThisMachine(target);
   if (!options) return false;
   const socket = connect({ ...options, timeout: CONNECT_TIMEOUT_MS });
   try {
-    return await new Promise((resolve) => {
-      const settle = (isListening: boolean) => () => resolve(isListening);
+    return await new Promise((resolve, reject) => {
+      socket.once("connect", () => resolve(true));
       // No answer at all is that of a listener with a full queue: here, a refusal comes at once.
-      socket.once("connect", settle(true)).once("timeout", settle(true)).once("error", settle(false));
+      socket.once("timeout", () => resolve(true));
+      socket.once("error", (error: NodeJS.ErrnoException) => {
+        if (error.code === "EMFILE" || error.code === "ENFILE") reject(error);
+        else resolve(false);
+      });
     });
   } finally {
     socket.destroy();

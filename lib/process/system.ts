@@ -22,6 +22,9 @@ export async function processStartTime(pid: number): Promise<number | undefined>
   return (await systemReader.find(pid))?.startTime;
 }
 
+/** The start time of a process that had ended before that could be read: no process has it. */
+export const NEVER_STARTED = -1;
+
 /** Whether this very process is still there. */
 export async function isRunning(process: ProcessEntry): Promise<boolean> {
   const found = await systemReader.find(process.pid);

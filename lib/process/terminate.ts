@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { checkOptions, milliseconds } from "../options.js";
+import { killAtExit } from "./at-exit.js";
 import type { ProcessEntry } from "./reader.js";
 import { systemReader } from "./system.js";
 import { TerminateError } from "./terminate-error.js";
@@ -65,53 +66,89 @@ export async function terminateTree(
 ): Promise<void> {
   const killAt = performance.now() + timeoutMs;
   const giveUpAt = killAt + KILL_TIMEOUT_MS;
-  const reached: Reached = new Map();
+  const targets = new Targets();
+  // Nothing is to be left stopped for ever, whatever happens in between.
+  const forget = killAtExit(() => targets.killFrozen());
+  try {
+    for (let left = await tree.left(); left.length > 0; left = await tree.left()) {
+      refuseOwnTree(left);
+      const isPatient = performance.now() < killAt;
+      if (isPatient) targets.advance(left, TERMINATE);
+      else if (!targets.freezeOrKill(left, killAt)) continue;
 
-  for (let left = await tree.left(); left.length > 0; left = await tree.left()) {
-    refuseOwnTree(left);
-    const isPatient = performance.now() < killAt;
-    if (isPatient) advance(left, TERMINATE, reached);
-    else if (!freezeAndKill(left, reached, killAt)) continue;
-
-    // Nothing that is left got the signal, so there is nothing to wait for.
-    if (left.every((target) => !reached.get(target)?.permitted)) {
-      throw new TerminateError("the operating system does not permit to stop these processes", left);
+      // Nothing that is left got the signal: that is to be waited for only where others did, which may bring its end about.
+      if (!targets.isPermitted(left) && !(isPatient && targets.isPermitted())) {
+        throw new TerminateError("the operating system does not permit to stop these processes", left);
+      }
+      if (performance.now() >= giveUpAt) {
+        throw new TerminateError("these processes are still there after SIGKILL", left);
+      }
+      await untilGone(left, Math.min(performance.now() + LOOK_MS, isPatient ? killAt : giveUpAt));
     }
-    if (performance.now() >= giveUpAt) {
-      throw new TerminateError("these processes are still there after SIGKILL", left);
-    }
-    await untilGone(left, Math.min(performance.now() + LOOK_MS, isPatient ? killAt : giveUpAt));
+  } catch (error) {
+    targets.killFrozen();
+    throw error;
+  } finally {
+    forget();
   }
 }
 
 /** Kills what is left of a tree without a turn of the event loop in between, and waits a second at most for its end. */
 export function killTreeNow(tree: TrackedTree): void {
   const killAt = performance.now();
-  const reached: Reached = new Map();
+  const targets = new Targets();
   for (let left = tree.leftNow(); left.length > 0; left = tree.leftNow()) {
-    if (!freezeAndKill(left, reached, killAt)) continue;
+    if (!targets.freezeOrKill(left, killAt)) continue;
     if (performance.now() >= killAt + KILL_NOW_TIMEOUT_MS) return;
     sleepNow(POLL_MS);
   }
 }
 
-/** The stage that each process has reached, and whether what it was sent was permitted. */
-type Reached = Map<ProcessEntry, { readonly stage: number; readonly permitted: boolean }>;
+/** Processes that are sent signals, and what has been sent to each. */
+class Targets {
+  readonly #reached = new Map<ProcessEntry, { readonly stage: number; readonly permitted: boolean }>();
+  /** Those that were stopped last, and have not been killed yet. */
+  #frozen: readonly ProcessEntry[] = [];
 
-function advance(left: readonly ProcessEntry[], stage: number, reached: Reached): void {
-  for (const target of left) {
-    if ((reached.get(target)?.stage ?? -1) >= stage) continue;
-    const permitted = STAGES[stage]?.every((signal) => send(target, signal)) ?? false;
-    reached.set(target, { stage, permitted });
+  /** Sends them what they have not been sent yet. */
+  advance(left: readonly ProcessEntry[], stage: number): void {
+    for (const target of left) {
+      if (this.#stageOf(target) >= stage) continue;
+      const permitted = STAGES[stage]?.every((signal) => send(target, signal)) ?? false;
+      this.#reached.set(target, { stage, permitted });
+    }
   }
-}
 
-/** Stops what is new, and kills all once nothing is. Whether it did; otherwise one has to look again at once. */
-function freezeAndKill(left: readonly ProcessEntry[], reached: Reached, killAt: number): boolean {
-  const hasNew = left.some((target) => (reached.get(target)?.stage ?? -1) < FREEZE);
-  const isFreezing = hasNew && performance.now() < killAt + FREEZE_TIMEOUT_MS;
-  advance(left, isFreezing ? FREEZE : KILL, reached);
-  return !isFreezing;
+  /** Stops them where some are new, and kills them once none is. Whether it did; otherwise one has to look again at once. */
+  freezeOrKill(left: readonly ProcessEntry[], killAt: number): boolean {
+    const hasNew = left.some((target) => this.#stageOf(target) < FREEZE);
+    const isFreezing = hasNew && performance.now() < killAt + FREEZE_TIMEOUT_MS;
+    if (isFreezing) this.#frozen = left;
+    this.advance(left, isFreezing ? FREEZE : KILL);
+    if (!isFreezing) this.#frozen = [];
+    return !isFreezing;
+  }
+
+  /** Where the process table can't be read any more, a process that was just stopped is still the one that it was. */
+  killFrozen(): void {
+    for (const { pid } of this.#frozen) {
+      try {
+        process.kill(pid, "SIGKILL");
+      } catch {
+        // It has ended, or is not permitted to be ended: then it was not stopped either.
+      }
+    }
+    this.#frozen = [];
+  }
+
+  /** Whether any of these got a signal; without an argument, any at all. */
+  isPermitted(left: Iterable<ProcessEntry> = this.#reached.keys()): boolean {
+    return [...left].some((target) => this.#reached.get(target)?.permitted);
+  }
+
+  #stageOf(target: ProcessEntry): number {
+    return this.#reached.get(target)?.stage ?? -1;
+  }
 }
 
 async function untilGone(processes: readonly ProcessEntry[], deadline: number): Promise<void> {

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { withDeadline } from "../deadline.js";
 import { killAtExit } from "../process/at-exit.js";
 import { environmentWithId } from "../process/identity.js";
-import { processStartTime } from "../process/system.js";
+import { NEVER_STARTED, processStartTime } from "../process/system.js";
 import { killTreeNow, terminateTree } from "../process/terminate.js";
 import { type TrackedTree, trackTree } from "../process/track.js";
 import { RecentOutput } from "./recent-output.js";
@@ -31,9 +31,6 @@ const STDERR_LINES = 20;
 /** How long the pipes of a process that has ended are read: another one may hold them open for ever. */
 const OUTPUT_END_MS = 500;
 
-/** The start time of a process that had ended before that was read: no process has it. */
-const NEVER_STARTED = -1;
-
 /** One run of a backend: its process, and all that comes from it, from the start until nothing of it is left. */
 export class BackendRun {
   /** `undefined` where the command could not be started. */
@@ -42,26 +39,27 @@ export class BackendRun {
   readonly spawned: Promise<unknown>;
   /** Resolves when the process itself has ended; what it has started may still be there. */
   readonly exited: Promise<unknown>;
-  /** Which, with the pid, tells the process from any other. */
-  readonly startTime: Promise<number>;
   readonly #child: ChildProcess;
   readonly #closed: Promise<unknown>;
   readonly #stderr = new RecentOutput(STDERR_BYTES);
-  readonly #tree: Promise<TrackedTree>;
-  readonly #keepAtExit: () => void;
+  readonly #id = randomUUID();
+  readonly #forgetAtExit: () => void;
+  #startTime: Promise<number> | undefined;
+  #tree: TrackedTree | undefined;
 
   /** Starts the command, without a shell. */
   constructor({ command, args, env, cwd }: BackendCommand, output: RecentOutput) {
-    const id = randomUUID();
     const child = spawn(command, args, {
       cwd,
-      env: environmentWithId({ ...process.env, ...env }, id),
+      env: environmentWithId({ ...process.env, ...env }, this.#id),
       stdio: ["ignore", "pipe", "pipe"],
       windowsHide: true,
     });
     this.#child = child;
     this.pid = child.pid;
     this.spawned = once(child, "spawn");
+    this.spawned.catch(() => {});
+    child.on("error", () => {});
     this.exited = new Promise((resolve) => child.once("exit", resolve));
     this.#closed = new Promise((resolve) => child.once("close", resolve));
 
@@ -72,18 +70,23 @@ export class BackendRun {
     }
     child.stderr?.on("data", (chunk: Buffer) => this.#stderr.append(chunk));
 
-    this.startTime = this.#readStartTime();
-    let tree: TrackedTree | undefined;
-    this.#tree = this.startTime.then((startTime) => {
-      tree = trackTree(child.pid as number, { startTime, id });
-      return tree;
+    this.#forgetAtExit = killAtExit(() => this.#killNow());
+    // Now, as it can't have been reaped yet, so that the process of its id is surely this one.
+    this.#track().catch(() => {});
+  }
+
+  /**
+   * Resolves with the start time of the process, which with its pid tells it from any other.
+   *
+   * @throws where the process table can't be read.
+   */
+  identify(): Promise<number> {
+    this.#startTime ??= this.#readStartTime().catch((error) => {
+      // The next call may have better luck.
+      this.#startTime = undefined;
+      throw error;
     });
-    this.#keepAtExit = killAtExit(() => {
-      if (tree) killTreeNow(tree);
-      child.kill("SIGKILL");
-    });
-    child.on("error", () => {});
-    for (const promise of [this.spawned, this.startTime, this.#tree]) promise.catch(() => {});
+    return this.#startTime;
   }
 
   /** Whether the process was there, and has ended. */
@@ -105,7 +108,7 @@ export class BackendRun {
 
   /** Takes notice of the processes that are there, so that they stay known, whatever becomes of their parents. */
   async lookAtTree(): Promise<void> {
-    await (await this.#tree).left();
+    await (await this.#track()).left();
   }
 
   /**
@@ -115,7 +118,7 @@ export class BackendRun {
    */
   async terminate(timeoutMs: number): Promise<void> {
     if (this.pid !== undefined) {
-      const tree = await this.#tree.catch((error) => {
+      const tree = await this.#track().catch((error) => {
         // Without a process table, this one can be ended all the same.
         this.#child.kill("SIGKILL");
         throw error;
@@ -123,16 +126,38 @@ export class BackendRun {
       await terminateTree(tree, timeoutMs);
       await this.end();
     }
-    this.#child.stdout?.destroy();
-    this.#child.stderr?.destroy();
-    this.#keepAtExit();
+    this.#closePipes();
+    this.#forgetAtExit();
+  }
+
+  async #track(): Promise<TrackedTree> {
+    const startTime = await this.identify();
+    this.#tree ??= trackTree(this.pid as number, { startTime, id: this.#id });
+    return this.#tree;
   }
 
   async #readStartTime(): Promise<number> {
-    if (this.pid === undefined) return NEVER_STARTED;
-    const startTime = await processStartTime(this.pid);
+    if (this.pid === undefined || this.hasExited) return NEVER_STARTED;
+    const startTime = await processStartTime(this.pid).catch((cause: Error) => {
+      throw new Error(`the process table can't be read (${cause.message})`, { cause });
+    });
     // Where it has ended by now, its id may belong to another process.
     return startTime === undefined || this.hasExited ? NEVER_STARTED : startTime;
+  }
+
+  #killNow(): void {
+    // Reading the process table takes file descriptors, and these are no longer needed.
+    this.#closePipes();
+    try {
+      if (this.#tree) killTreeNow(this.#tree);
+    } finally {
+      this.#child.kill("SIGKILL");
+    }
+  }
+
+  #closePipes(): void {
+    this.#child.stdout?.destroy();
+    this.#child.stderr?.destroy();
   }
 
   async #outputEnd(): Promise<void> {

@@ -4,10 +4,15 @@ import { aFunction, checkOptions, nonEmptyString, processId, required } from "..
 import { isFreed, isListening, isOwnListener } from "../process/address.js";
 import { findProcessByAddress } from "../process/find.js";
 import type { ProcessEntry } from "../process/reader.js";
-import { isRunning, processStartTime } from "../process/system.js";
+import { isRunning, NEVER_STARTED, processStartTime } from "../process/system.js";
 import { DEFAULT_TERMINATE_TIMEOUT_MS, terminateTree } from "../process/terminate.js";
 import { trackTree } from "../process/track.js";
-import type { LoadedModel, ModelRegistry, RegistryShutdownOptions } from "./registry.js";
+import {
+  type LoadedModel,
+  type ModelRegistry,
+  type RegistryShutdownOptions,
+  shutdownOptionChecks,
+} from "./registry.js";
 
 /** A model to register. */
 export interface Registration {
@@ -41,9 +46,6 @@ interface Entry {
 
 /** How long "there is no such process" holds before the process table is searched again. */
 const SEARCH_AGAIN_MS = 1000;
-
-/** The start time of a process that had ended before it was registered: no process has it. */
-const NEVER_STARTED = -1;
 
 /**
  * A registry that a host keeps by hand.
@@ -97,6 +99,7 @@ export class InMemoryModelRegistry implements ModelRegistry {
    * @throws {TerminateError} where a process is left; the model stays listed.
    */
   async shutdown(name: string, options: Partial<RegistryShutdownOptions> = {}): Promise<void> {
+    checkOptions("shutdown", options, shutdownOptionChecks);
     const entry = this.#entries.get(name);
     if (!entry) return;
     const { force = false, timeoutMs = DEFAULT_TERMINATE_TIMEOUT_MS } = options;

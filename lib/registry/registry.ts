@@ -1,3 +1,5 @@
+import { aBoolean, abortSignal, milliseconds, type OptionCheck } from "../options.js";
+
 /** A model that is loaded: a backend process, or one on another machine, serves it. */
 export interface LoadedModel {
   /** What requests call it. */
@@ -32,8 +34,18 @@ export interface ModelRegistry {
   list(): readonly LoadedModel[] | Promise<readonly LoadedModel[]>;
   /**
    * Stops a model: ends when every process of its backend is gone and the model is no longer listed. Where
-   * that can't be reached it throws, and the model stays listed. Where the model is not listed, whatever would list it
-   * again is cancelled, a start or a restart; a registry that never does either has nothing to do then.
+   * that can't be reached it throws, and the model stays listed.
    */
   shutdown(name: string, options: RegistryShutdownOptions): void | Promise<void>;
+  /**
+   * Called instead of `shutdown` for a model that is not listed: a registry that starts backends itself gives up a start or
+   * a restart of it that is under way or ahead. Nothing is to be done where there is none.
+   */
+  cancelStart?(name: string, options: RegistryShutdownOptions): void | Promise<void>;
 }
+
+export const shutdownOptionChecks: Record<keyof RegistryShutdownOptions, OptionCheck> = {
+  force: aBoolean,
+  timeoutMs: milliseconds,
+  signal: abortSignal,
+};

@@ -55,32 +55,34 @@ export class SupervisedBackend {
   address: string | undefined;
   /** Set once it is not to be ready again. Resolves when nothing of it is left; rejects where something is. */
   ending: Promise<void> | undefined;
+  /** How often its shutdown has been asked for. */
+  shutdowns = 0;
 
   readonly #plan: BackendPlan;
   readonly #owner: BackendOwner;
   readonly #stop = new AbortController();
+  /** The last run, for as long as something of it may be there. */
   #run: BackendRun | undefined;
   /** The start or the restart that is under way, or was the last. */
   #attempt: Promise<LoadedModel>;
   #shutdown: Promise<void> | undefined;
-  /** The pause before a restart; aborted, it is over. */
+  #killAt = Number.POSITIVE_INFINITY;
+  /** The pause before the next restart; aborted, it is over. */
   #pause = new AbortController();
   #waiting = 0;
   #readyAt: number | undefined;
   #retries = 0;
-  /** Something of the last run may be there. */
-  #isLeft = false;
 
   constructor(plan: BackendPlan, owner: BackendOwner) {
     this.#plan = plan;
     this.#owner = owner;
+    this.address = plan.address;
     this.#attempt = this.#try(this.#launch());
   }
 
   /** Whether it is what somebody wants to start. */
   is({ command, address }: BackendPlan): boolean {
-    const isThere = address === undefined || address === (this.#plan.address ?? this.address);
-    return isThere && isDeepStrictEqual(command, this.#plan.command);
+    return (address ?? this.address) === this.address && isDeepStrictEqual(command, this.#plan.command);
   }
 
   /**
@@ -88,13 +90,13 @@ export class SupervisedBackend {
    * others who wait for it, and is cancelled where nobody does.
    */
   async ready(signal?: AbortSignal): Promise<LoadedModel> {
-    this.#pause.abort();
+    if (!this.model) this.#pause.abort();
     this.#waiting++;
     try {
-      return await untilAborted(this.#attempt, signal);
+      return await untilAborted(this.#attempt, signal).finally(() => this.#waiting--);
     } catch (error) {
       const isFirstStart = this.#readyAt === undefined;
-      if (signal?.aborted && isFirstStart && this.#waiting === 1) {
+      if (signal?.aborted && isFirstStart && this.#waiting === 0) {
         void this.shutdown(DEFAULT_TERMINATE_TIMEOUT_MS);
       }
       // A start that was cancelled is over when all of it is stopped.
@@ -102,20 +104,23 @@ export class SupervisedBackend {
         throw new StartError(`${this.#start} was cancelled, but ${cause.message}`, { cause });
       });
       throw error;
-    } finally {
-      this.#waiting--;
     }
   }
 
   /**
-   * Ends all of it, or cancels its start. Calls at the same time share one shutdown.
+   * Ends all of it, or cancels its start. Calls at the same time share one shutdown, with the shortest patience of theirs.
    *
    * @throws {TerminateError} where a process is left.
    * @throws {BackendError} where something still answers at its address.
    */
   shutdown(timeoutMs: number): Promise<void> {
+    this.shutdowns++;
+    const killAt = performance.now() + timeoutMs;
+    if (this.#shutdown && killAt < this.#killAt) this.#run?.terminate(timeoutMs).catch(() => {});
+    this.#killAt = Math.min(this.#killAt, killAt);
     this.#shutdown ??= this.#stopAll(timeoutMs).finally(() => {
       this.#shutdown = undefined;
+      this.#killAt = Number.POSITIVE_INFINITY;
     });
     this.ending = this.#shutdown;
     return this.#shutdown;
@@ -138,19 +143,18 @@ export class SupervisedBackend {
   /** Where an attempt comes to nothing that is the end, unless a shutdown sees to it. */
   #try(attempt: Promise<LoadedModel>): Promise<LoadedModel> {
     attempt.catch((error: Error) => {
-      if (!this.#isStopped) this.#giveUp(error);
+      if (this.#isStopped) return;
+      if (this.#readyAt !== undefined) this.#owner.failed(error);
+      if (this.#run) this.#end(Promise.reject(error));
+      else this.#owner.gone();
     });
     return attempt;
   }
 
-  #giveUp(error: Error): void {
-    if (this.#readyAt !== undefined) this.#owner.failed(error);
-    if (this.#isLeft) {
-      this.ending = Promise.reject(error);
-      this.ending.catch(() => {});
-    } else {
-      this.#owner.gone();
-    }
+  /** It is not to be ready again. */
+  #end(ending: Promise<void>): void {
+    ending.catch(() => {});
+    this.ending = ending;
   }
 
   /** Starts it and waits until it is ready. Where it does not get there, everything of it is stopped. */
@@ -162,10 +166,12 @@ export class SupervisedBackend {
     this.#run = run;
     try {
       await run.spawned;
-      const model = { name, address: this.address, pid: run.pid, startTime: await run.startTime };
+      const model = { name, address: this.address, pid: run.pid, startTime: await run.identify() };
       await this.#untilHealthy(run, model);
       await run.lookAtTree();
+      this.#stop.signal.throwIfAborted();
       this.#readyAt = performance.now();
+      this.#pause = new AbortController();
       this.model = model;
       void run.exited.then(() => this.#onExit(run));
       return model;
@@ -177,8 +183,7 @@ export class SupervisedBackend {
   }
 
   async #chooseAddress(): Promise<string> {
-    const known = this.#plan.address ?? this.address;
-    if (known !== undefined && !(await isListening(known))) return known;
+    if (this.address !== undefined && !(await isListening(this.address))) return this.address;
     if (this.#plan.address === undefined) return this.#owner.chooseAddress();
     throw new StartError(
       `${this.#start} failed: something listens at ${quote(this.#plan.address)} already; end that, or leave out the ` +
@@ -245,48 +250,63 @@ export class SupervisedBackend {
 
   /** Its process ended. Where nobody asked it to, what is left is cleared away, and it is started again if it may be. */
   #onExit(run: BackendRun): void {
-    if (this.#isStopped) return;
+    if (this.#shutdown) return;
     this.model = undefined;
-    const { restart } = this.#plan;
-    if (!restart) {
-      this.ending = this.#bury(run).then(() => this.#owner.gone());
-      this.ending.catch((error) => this.#owner.failed(error));
+    if (this.#isStopped) {
+      // It was to be stopped, which failed, and ends now.
+      this.#end(this.#clear(run, DEFAULT_TERMINATE_TIMEOUT_MS).then(() => this.#owner.gone()));
       return;
     }
-    const readyMs = performance.now() - (this.#readyAt ?? 0);
-    if (readyMs > restart.maxDelayMs) this.#retries = 0;
-    this.#attempt = this.#try(this.#restart(run, restart));
-  }
-
-  async #restart(run: BackendRun, policy: RestartPlan): Promise<LoadedModel> {
-    const { maxRetries, minDelayMs, maxDelayMs } = policy;
-    let reason = howItEnded(await this.#bury(run));
-    while (this.#retries < maxRetries) {
-      await this.#rest(Math.min(maxDelayMs, minDelayMs * 2 ** this.#retries++));
-      try {
-        return await this.#launch();
-      } catch (error) {
-        if (this.#isStopped || this.#isLeft || !(error instanceof StartError)) throw error;
-        if (error.code !== null || error.signal !== null) this.#owner.exited(error);
-        reason = error.message;
-      }
+    const { restart } = this.#plan;
+    if (restart) {
+      const readyMs = performance.now() - (this.#readyAt ?? 0);
+      if (readyMs > restart.maxDelayMs) this.#retries = 0;
+      this.#attempt = this.#try(this.#restart(run, restart));
+    } else {
+      this.#end(this.#bury(run));
     }
-    throw new Error(
-      `model ${quote(this.#plan.name)} is given up, as ${maxRetries} restarts in a row did not help; at last ${reason}`,
-    );
   }
 
-  /** Reports the end of a run that nobody asked for, and clears away what is left of it. */
-  async #bury(run: BackendRun): Promise<RunEnd> {
+  /** Reports the end of a run, and clears away what is left of it. */
+  async #bury(run: BackendRun): Promise<void> {
+    this.#owner.exited(await run.end());
+    try {
+      await this.#clear(run, DEFAULT_TERMINATE_TIMEOUT_MS);
+      this.#owner.gone();
+    } catch (cause) {
+      const error = new Error(`model ${quote(this.#plan.name)} ended, but ${(cause as Error).message}`, {
+        cause,
+      });
+      if (!this.#isStopped) this.#owner.failed(error);
+      throw error;
+    }
+  }
+
+  async #restart(run: BackendRun, { maxRetries, minDelayMs, maxDelayMs }: RestartPlan): Promise<LoadedModel> {
     const end = await run.end();
     this.#owner.exited(end);
-    await this.#clear(run, DEFAULT_TERMINATE_TIMEOUT_MS);
-    return end;
+    let last: Error = new StartError(howItEnded(end), end);
+    for (let isFirst = true; ; isFirst = false) {
+      try {
+        // What could not be cleared away may be gone after the pause.
+        if (this.#run) await this.#clear(this.#run, DEFAULT_TERMINATE_TIMEOUT_MS);
+        if (!isFirst) return await this.#launch();
+      } catch (error) {
+        this.#stop.signal.throwIfAborted();
+        if (error instanceof StartError && hasEnded(error)) this.#owner.exited(error);
+        last = error as Error;
+      }
+      if (this.#retries >= maxRetries) break;
+      await this.#rest(Math.min(maxDelayMs, minDelayMs * 2 ** this.#retries++));
+    }
+    throw new StartError(
+      `model ${quote(this.#plan.name)} is given up, as ${maxRetries} restarts in a row did not help; at last ${last.message}`,
+      { ...(last instanceof StartError ? last : undefined), cause: last },
+    );
   }
 
   /** Ends everything of a run, and sees that its address is free. */
   async #clear(run: BackendRun, timeoutMs: number): Promise<void> {
-    this.#isLeft = true;
     await run.terminate(timeoutMs);
     if (this.address !== undefined && !(await isFreed(this.address))) {
       throw new BackendError(
@@ -294,14 +314,13 @@ export class SupervisedBackend {
           "answers; end what listens there",
       );
     }
-    this.#isLeft = false;
+    if (this.#run === run) this.#run = undefined;
   }
 
   async #rest(ms: number): Promise<void> {
-    this.#pause = new AbortController();
-    if (this.#isStopped) this.#pause.abort();
     await delay(ms, undefined, { signal: this.#pause.signal }).catch(() => {});
     this.#stop.signal.throwIfAborted();
+    this.#pause = new AbortController();
   }
 
   get #start(): string {
@@ -316,14 +335,18 @@ function withAddress(command: BackendCommand, address: string): BackendCommand {
   return { ...command, args: isPlaced ? args : [...args, "--addr", address] };
 }
 
+function hasEnded({ code, signal }: RunEnd): boolean {
+  return code !== null || signal !== null;
+}
+
 function howItEnded({ code, signal }: RunEnd): string {
   return signal === null ? `its process exited with code ${code}` : `its process was ended by ${signal}`;
 }
 
 /** What kept a command from being started, or a backend from being ready. */
 function explain(cause: Error, { command, cwd }: BackendCommand): string {
-  const { code, syscall = "" } = cause as NodeJS.ErrnoException;
-  if (!syscall.startsWith("spawn")) return cause.message;
+  const { code, syscall } = cause as NodeJS.ErrnoException;
+  if (syscall !== `spawn ${command}`) return cause.message;
   const folder = cwd === undefined ? "" : `, and is there a folder ${quote(cwd)}`;
   const hint = code === "ENOENT" ? `; is it installed${folder}?` : "";
   return `${quote(command)} can't be started (${code})${hint}`;

@@ -3,6 +3,7 @@ import { type BackendClientFactory, grpcBackendClient } from "../backend/client.
 import { untilAborted } from "../deadline.js";
 import { quote } from "../message.js";
 import {
+  abortSignal,
   aFunction,
   checkOptions,
   milliseconds,
@@ -13,7 +14,12 @@ import {
 import { freeLoopbackAddress } from "../process/address.js";
 import { DEFAULT_TERMINATE_TIMEOUT_MS } from "../process/terminate.js";
 import { Logs } from "./logs.js";
-import type { LoadedModel, ModelRegistry, RegistryShutdownOptions } from "./registry.js";
+import {
+  type LoadedModel,
+  type ModelRegistry,
+  type RegistryShutdownOptions,
+  shutdownOptionChecks,
+} from "./registry.js";
 import { StartError } from "./start-error.js";
 import { type BackendPlan, SupervisedBackend } from "./supervised-backend.js";
 
@@ -101,7 +107,7 @@ const DEFAULT_MAX_DELAY_MS = 60_000;
  * const supervisor = new BackendSupervisor();
  * await supervisor.start({ name: "my-model", command: "python3", args: ["backend.py"] });
  * app.use(createBackendMonitorRouter({ registry: supervisor }));
- * process.once("SIGTERM", () => supervisor.shutdownAll().finally(() => process.exit()));
+ * process.on("SIGTERM", () => supervisor.shutdownAll().finally(() => process.exit()));
  * ```
  *
  * When this process exits in the ordinary way, all that is left is killed. It is an `AsyncDisposable`.
@@ -147,13 +153,26 @@ export class BackendSupervisor
         if (existing.is(plan)) return existing.ready(signal);
         throw new StartError(`model ${quote(name)} runs with another command; shut it down first`);
       }
-      await untilAborted(existing.ending, signal).catch((cause: Error) => {
-        signal?.throwIfAborted();
-        throw new StartError(
-          `model ${quote(name)} can't be started before all of its last run is stopped (${cause.message}); shut it down first`,
-          { cause },
-        );
-      });
+      await this.#waitForEnd(name, existing, signal);
+    }
+  }
+
+  /** A shutdown that is asked for meanwhile is meant for the start that waits here, too. */
+  async #waitForEnd(
+    name: string,
+    backend: SupervisedBackend,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const { shutdowns, ending = Promise.resolve() } = backend;
+    await untilAborted(ending, signal).catch((cause: Error) => {
+      signal?.throwIfAborted();
+      throw new StartError(
+        `model ${quote(name)} can't be started before all of its last run is stopped (${cause.message}); shut it down first`,
+        { cause },
+      );
+    });
+    if (backend.shutdowns !== shutdowns) {
+      throw new StartError(`the start of model ${quote(name)} was cancelled by a shutdown`);
     }
   }
 
@@ -174,7 +193,13 @@ export class BackendSupervisor
    * @throws {BackendError} where something still answers at its address; the model stays listed.
    */
   async shutdown(name: string, options: Partial<RegistryShutdownOptions> = {}): Promise<void> {
+    checkOptions("shutdown", options, shutdownOptionChecks);
     await this.#backends.get(name)?.shutdown(options.timeoutMs ?? DEFAULT_TERMINATE_TIMEOUT_MS);
+  }
+
+  /** As {@link shutdown}: for a model that is not listed, that is what cancels its start or restart. */
+  cancelStart(name: string, options: Partial<RegistryShutdownOptions> = {}): Promise<void> {
+    return this.shutdown(name, options);
   }
 
   /**
@@ -183,6 +208,7 @@ export class BackendSupervisor
    * @throws {AggregateError} where some could not be stopped; the others are.
    */
   async shutdownAll(options: Partial<RegistryShutdownOptions> = {}): Promise<void> {
+    checkOptions("shutdownAll", options, shutdownOptionChecks);
     this.#closing++;
     try {
       const names = [...this.#backends.keys()];
@@ -212,8 +238,17 @@ export class BackendSupervisor
     return this.#logs.read(name);
   }
 
+  /** @throws {StartError} where the address is that of another model. */
   #create(plan: BackendPlan): SupervisedBackend {
-    const { name } = plan;
+    const { name, address } = plan;
+    const other = [...this.#backends].find(
+      ([, backend]) => address !== undefined && backend.address === address,
+    );
+    if (other) {
+      throw new StartError(
+        `model ${quote(name)} can't be started: ${quote(plan.address ?? "")} is the address of model ${quote(other[0])}`,
+      );
+    }
     const backend = new SupervisedBackend(plan, {
       createClient: this.#createClient,
       output: this.#logs.open(name),
@@ -286,7 +321,7 @@ const startOptionChecks: Record<keyof StartOptions, OptionCheck> = {
   address: nonEmptyString,
   readyTimeoutMs: milliseconds,
   restart: { takes: "an object", accepts: (value) => typeof value === "object" && value !== null },
-  signal: { takes: "an AbortSignal", accepts: (value) => value instanceof AbortSignal },
+  signal: abortSignal,
 };
 
 const restartChecks: Record<keyof RestartPolicy, OptionCheck> = {
