@@ -17,6 +17,7 @@ import {
   type ModelRegistry,
   type RegistryShutdownOptions,
 } from "../lib/index.js";
+import { terminateProcessTree } from "../lib/process/index.js";
 import {
   type BackendCalls,
   type Call,
@@ -556,6 +557,54 @@ describe.skipIf(!isLinux)("shutdown", () => {
     await monitor.shutdown("m", { force: true });
     expect(freed).toBe(false);
     expect(isRunning(pid)).toBe(false);
+  });
+
+  describe("of a model that is not listed", () => {
+    const unlisted: ModelRegistry = {
+      get: () => undefined,
+      list: () => [],
+      shutdown: () => {
+        throw new Error("a registry is not told to stop what it does not list");
+      },
+    };
+
+    it("is an error, and of no concern to a registry that starts nothing", async () => {
+      const monitor = new BackendMonitor({ registry: unlisted });
+      await expect(monitor.shutdown("m")).rejects.toThrow(ModelNotLoadedError);
+    });
+
+    it("cancels the start of it where the registry starts models", async () => {
+      const cancelled: unknown[] = [];
+      const cancelStart = (...given: unknown[]) => void cancelled.push(given);
+      const monitor = new BackendMonitor({ registry: { ...unlisted, cancelStart }, terminateTimeoutMs: 70 });
+      await expect(monitor.shutdown("m", { force: true })).rejects.toThrow(ModelNotLoadedError);
+      expect(cancelled).toEqual([["m", { force: true, timeoutMs: 70, signal: expect.any(AbortSignal) }]]);
+      await expect(monitor.status("m")).rejects.toThrow(ModelNotLoadedError);
+      expect(cancelled).toHaveLength(1);
+    });
+
+    it("says so where something of it can't be stopped", async () => {
+      const cancelStart = () => terminateProcessTree(process.pid);
+      const monitor = new BackendMonitor({ registry: { ...unlisted, cancelStart } });
+      await expect(monitor.shutdown("m")).rejects.toThrow(
+        /^model "m" could not be stopped; this is the server itself/,
+      );
+    });
+
+    it("holds as well where it goes while the shutdown waits for it to be idle", async () => {
+      const backend = await serveBackend({ Status: busy });
+      let asked = 0;
+      let cancelled = 0;
+      const registry: ModelRegistry = {
+        ...unlisted,
+        get: () => (asked++ < 2 ? { name: "m", address: backend.address } : undefined),
+        cancelStart: () => {
+          cancelled++;
+        },
+      };
+      await expect(new BackendMonitor({ registry }).shutdown("m")).rejects.toThrow(ModelNotLoadedError);
+      expect(cancelled).toBe(1);
+    });
   });
 
   it("is one for all who ask at the same time, and is hurried by one who forces it", async () => {

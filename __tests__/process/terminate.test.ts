@@ -181,6 +181,50 @@ describe.skipIf(!isLinux)("terminateProcessTree", () => {
     expect(words.map(Number).map(isRunning)).toEqual([false, true]);
   });
 
+  it.skipIf(process.getuid?.() !== 0)(
+    "waits for what it is not permitted to end, where that ends with the rest",
+    async () => {
+      const { pid, words } = await startScript("setuid.mjs", ["child ends with its parent"]);
+      const attempt = `
+      const { terminateProcessTree } = await import(${JSON.stringify(dist)});
+      process.setgid(65534);
+      process.setuid(65534);
+      await terminateProcessTree(${pid}).catch((error) => console.log(error.message));
+    `;
+      expect(execFileSync(process.execPath, ["--input-type=module", "-e", attempt]).toString()).toBe("");
+      expect(words.map(Number).filter(isRunning)).toEqual([]);
+    },
+  );
+
+  it("leaves nothing stopped where the process table can't be read any more in the middle of it", async () => {
+    const { pid, process: child } = await startScript("stubborn.mjs");
+    const exited = once(child, "exit");
+    // All file descriptors are used up as soon as the process has been stopped.
+    const attempt = `
+      const { terminateProcessTree } = await import(${JSON.stringify(dist)});
+      const { openSync } = await import("node:fs");
+      const kill = process.kill;
+      process.kill = (pid, signal) => {
+        kill.call(process, pid, signal);
+        try {
+          if (signal === "SIGSTOP") for (;;) openSync("/dev/null");
+        } catch {}
+      };
+      await terminateProcessTree(${pid}, { timeoutMs: 0 }).catch((error) => console.log(error.code));
+    `;
+    const limited = [
+      "-c",
+      'ulimit -n 256; exec "$@"',
+      "sh",
+      process.execPath,
+      "--input-type=module",
+      "-e",
+      attempt,
+    ];
+    expect(execFileSync("sh", limited).toString()).toBe("EMFILE\n");
+    expect(await exited).toEqual([null, "SIGKILL"]);
+  });
+
   it.skipIf(process.getuid?.() !== 0)("names what it is not permitted to end, at once", async () => {
     const { pid } = await startScript("stubborn.mjs");
     const attempt = `

@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { describe, expect, it } from "vitest";
-import { bearersOf, isLinux, markedEnvironment, script } from "../support/processes.js";
+import { bearersOf, isLinux, markedEnvironment, script, startScript } from "../support/processes.js";
 
 const dist = new URL("../../dist/index.js", import.meta.url).href;
 
@@ -21,7 +21,17 @@ async function runHost(then: string) {
     console.log("ready");
     ${then}
   `;
-  const host = spawn(process.execPath, ["--input-type=module", "-e", code], {
+  // With few file descriptors, so that they are soon used up.
+  const command = [
+    "-c",
+    'ulimit -n 256; exec "$@"',
+    "sh",
+    process.execPath,
+    "--input-type=module",
+    "-e",
+    code,
+  ];
+  const host = spawn("sh", command, {
     env: { ...process.env, ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
@@ -52,11 +62,34 @@ describe.skipIf(!isLinux)("when the host process ends", () => {
       'supervisor.shutdown("m"); setTimeout(() => process.exit(5), 60)',
       5,
     ],
+    [
+      "an exception for want of file descriptors",
+      'const { openSync } = await import("node:fs"); for (;;) openSync("/dev/null");',
+      1,
+    ],
   ])("by %s, whatever is left is killed", async (_how, then, code) => {
     const { exited, processes } = await runHost(then);
     expect(await exited).toEqual([code, null]);
     // What was killed may take a moment to be gone.
     await expect.poll(processes).toEqual([]);
+  });
+
+  it("in the middle of ending a backend that it did not start, nothing is left stopped", async () => {
+    const { pid, process: backend } = await startScript("stubborn.mjs");
+    const code = `
+      const { terminateProcessTree } = await import(${JSON.stringify(dist.replace("index.js", "process/index.js"))});
+      const kill = process.kill;
+      process.kill = (pid, signal) => {
+        kill.call(process, pid, signal);
+        if (signal === "SIGSTOP") setImmediate(() => process.exit(6));
+      };
+      await terminateProcessTree(${pid}, { timeoutMs: 0 });
+    `;
+    // In a session of its own: otherwise the kernel continues what is stopped when its session leader goes.
+    const host = spawn(process.execPath, ["--input-type=module", "-e", code], { detached: true });
+    const [exited, ended] = [once(host, "exit"), once(backend, "exit")];
+    expect(await exited).toEqual([6, null]);
+    expect(await ended).toEqual([null, "SIGKILL"]);
   });
 
   it("by SIGTERM, three lines of the host's own stop everything", async () => {
@@ -66,6 +99,9 @@ describe.skipIf(!isLinux)("when the host process ends", () => {
       }
     `);
     expect(processes().length).toBeGreaterThan(5);
+    host.kill("SIGTERM");
+    // An impatient second one does not cut that short.
+    await new Promise((resolve) => setTimeout(resolve, 50));
     host.kill("SIGTERM");
     expect(await exited).toEqual([0, null]);
     expect(processes()).toEqual([]);

@@ -310,6 +310,22 @@ describe.skipIf(!isLinux)("start", () => {
     expect(processes()).toEqual([]);
   });
 
+  it.each([
+    ["one signal", () => Array(3).fill(new AbortController())],
+    ["signals that are aborted at once", () => Array.from({ length: 3 }, () => new AbortController())],
+  ])("is cancelled where all who wait have %s", async (_what, controllers) => {
+    const { supervisor } = createSupervisor();
+    const { start, processes } = nasty("slow");
+    const cancels: AbortController[] = controllers();
+    const starts = cancels.map(({ signal }) => supervisor.start({ ...start, signal }));
+    await expect.poll(processes).toHaveLength(1);
+    for (const cancel of cancels) cancel.abort(new Error("changed my mind"));
+    const outcomes = await Promise.allSettled(starts);
+    expect(outcomes.map((outcome) => outcome.status)).toEqual(["rejected", "rejected", "rejected"]);
+    expect(processes()).toEqual([]);
+    expect(supervisor.list()).toEqual([]);
+  });
+
   it("is not undone by a signal that comes when it is ready", async () => {
     const { supervisor } = createSupervisor();
     const { start, processes } = nasty();
@@ -331,6 +347,56 @@ describe.skipIf(!isLinux)("start", () => {
     expect(second.pid).not.toBe(first.pid);
     expect(processes()).toEqual([second.pid]);
     expect(supervisor.list()).toEqual([second]);
+  });
+
+  it.each(["shutdown", "shutdownAll"] as const)(
+    "is cancelled by a %s that comes while it waits for another one to end",
+    async (how) => {
+      const { supervisor } = createSupervisor();
+      const { start, processes } = nasty("slow");
+      await supervisor.start(start);
+      const stopping = supervisor.shutdown("m");
+      const { signal } = new AbortController();
+      const waiting = [supervisor.start(start), supervisor.start({ ...start, signal })];
+      const rejected = Promise.all(
+        waiting.map((started) =>
+          expect(started).rejects.toThrow('the start of model "m" was cancelled by a shutdown'),
+        ),
+      );
+      await (how === "shutdown" ? supervisor.shutdown("m") : supervisor.shutdownAll());
+      await Promise.all([stopping, rejected]);
+      expect(processes()).toEqual([]);
+      expect(supervisor.list()).toEqual([]);
+    },
+  );
+
+  it("gives no two models one address", async () => {
+    const { supervisor } = createSupervisor();
+    const address = `127.0.0.1:${await freePort()}`;
+    const [one, other] = [nasty("", { name: "one", address }), nasty("", { name: "other", address })];
+    const outcomes = await Promise.allSettled([supervisor.start(one.start), supervisor.start(other.start)]);
+    expect(outcomes).toMatchObject([
+      { status: "fulfilled" },
+      { reason: { message: `model "other" can't be started: "${address}" is the address of model "one"` } },
+    ]);
+    expect(other.processes()).toEqual([]);
+    await supervisor.shutdown("one");
+    await supervisor.start(other.start);
+  });
+
+  it("may share its signal with many others", async () => {
+    const { supervisor } = createSupervisor();
+    const { start } = nasty("never");
+    const warnings: Error[] = [];
+    const onWarning = (warning: Error) => warnings.push(warning);
+    process.on("warning", onWarning);
+    onTestFinished(() => void process.off("warning", onWarning));
+    const cancel = new AbortController();
+    const starts = Array.from({ length: 12 }, () => supervisor.start({ ...start, signal: cancel.signal }));
+    await delay(50);
+    cancel.abort();
+    await Promise.allSettled(starts);
+    expect(warnings).toEqual([]);
   });
 
   it("works with a client of the host's own, and closes it", async () => {
@@ -442,6 +508,30 @@ describe.skipIf(!isLinux)("shutdown", () => {
     expect(supervisor.logs("m")?.match(/SIGTERM/g)).toHaveLength(1);
   });
 
+  it("is hurried by one with less patience", async () => {
+    const { supervisor } = createSupervisor();
+    const { start, processes } = nasty("deaf,session");
+    await supervisor.start(start);
+    const stopping = supervisor.shutdown("m", { timeoutMs: FOR_EVER_MS });
+    await delay(50);
+    expect(processes()).not.toEqual([]);
+    await supervisor.shutdownAll({ timeoutMs: 0 });
+    await stopping;
+    expect(processes()).toEqual([]);
+  });
+
+  it.each([
+    [{ timeoutMs: "2000" }, /shutdown: option "timeoutMs" takes a whole number .* got the string "2000"/],
+    [{ timeoutMs: Number.NaN }, /option "timeoutMs"/],
+    [{ timeoutMS: 5 }, /no option "timeoutMS"; its options are force, timeoutMs, signal/],
+    [{ force: 1 }, /option "force" takes true or false, got the number 1/],
+  ])("refuses %j", async (options, message) => {
+    const { supervisor } = createSupervisor();
+    await expect(supervisor.shutdown("m", options as object)).rejects.toThrow(TypeError);
+    await expect(supervisor.shutdown("m", options as object)).rejects.toThrow(message);
+    await expect(supervisor.shutdownAll(options as object)).rejects.toThrow(TypeError);
+  });
+
   it("stops what was killed from outside in the middle of it", async () => {
     const { supervisor, exits } = createSupervisor();
     const { start, processes } = nasty("deaf,session,daemon");
@@ -487,10 +577,14 @@ describe.skipIf(!isLinux)("shutdown", () => {
     await supervisor.start({ ...start, args: nasty().start.args });
   });
 
-  it.skipIf(process.getuid?.() !== 0)(
-    "names what it is not permitted to end, keeps the model listed, and may be tried again",
-    async () => {
-      const code = `
+  it.skipIf(process.getuid?.() !== 0).each([
+    ["may be tried again", 'await monitor.shutdown("m", { force: true });'],
+    [
+      "sees it where that ends by itself after all",
+      'process.kill(pid, "SIGKILL"); while (supervisor.get("m")) await new Promise((resolve) => setTimeout(resolve, 10));',
+    ],
+  ])("names what it is not permitted to end, keeps the model listed, and %s", async (_what, then) => {
+    const code = `
         const { BackendMonitor, BackendSupervisor } = await import(${JSON.stringify(dist)});
         const supervisor = new BackendSupervisor();
         const monitor = new BackendMonitor({ registry: supervisor });
@@ -500,18 +594,17 @@ describe.skipIf(!isLinux)("shutdown", () => {
         const failed = await monitor.shutdown("m", { force: true }).catch((error) => error.message.replace(pid, "PID"));
         console.log(failed, supervisor.list().length);
         process.seteuid(0);
-        await monitor.shutdown("m", { force: true });
+        ${then}
         console.log(pid, supervisor.list().length);
         monitor.close();
       `;
-      const output = execFileSync(process.execPath, ["--input-type=module", "-e", code]).toString();
-      const [failed, pid] = /^(.*) 1\n(\d+) 0\n$/.exec(output)?.slice(1) ?? [output];
-      expect(failed).toBe(
-        'model "m" could not be stopped; the operating system does not permit to stop these processes: PID ("node")',
-      );
-      expect(isRunning(Number(pid))).toBe(false);
-    },
-  );
+    const output = execFileSync(process.execPath, ["--input-type=module", "-e", code]).toString();
+    const [failed, pid] = /^(.*) 1\n(\d+) 0\n$/.exec(output)?.slice(1) ?? [output];
+    expect(failed).toBe(
+      'model "m" could not be stopped; the operating system does not permit to stop these processes: PID ("node")',
+    );
+    expect(isRunning(Number(pid))).toBe(false);
+  });
 });
 
 /** The id of what a backend of kind "escaping" leaves behind. */
@@ -722,6 +815,45 @@ describe.skipIf(!isLinux)("restart", () => {
     await delay(200);
     const second = await supervisor.start(start);
     expect(processes()).toEqual([second.pid]);
+  });
+
+  it("is not held up by a stranger at the address that it had", async () => {
+    const { supervisor } = createSupervisor();
+    const { start, processes } = nasty("", { restart: { ...restart, minDelayMs: 60_000 } });
+    const { pid = 0, address } = await supervisor.start(start);
+    const exited = once(supervisor, "exit");
+    process.kill(pid, "SIGKILL");
+    await exited;
+    // All of the last run has been cleared away when the other one is started.
+    await delay(300);
+    await listening(Number(address.split(":")[1]));
+    await supervisor.shutdown("m");
+    const second = await supervisor.start({ ...start, args: [...(start.args ?? []), "another"] });
+    expect(processes()).toEqual([second.pid]);
+  });
+
+  it("does not wait for its pause where the model is started in the listener to the exit", async () => {
+    const { supervisor } = createSupervisor();
+    const { start, processes } = nasty("", { restart: { ...restart, minDelayMs: 60_000 } });
+    const { pid = 0 } = await supervisor.start(start);
+    const again = new Promise((resolve) => supervisor.once("exit", () => resolve(supervisor.start(start))));
+    process.kill(pid, "SIGKILL");
+    await again;
+    expect(processes()).toEqual([supervisor.get("m")?.pid]);
+  });
+
+  it("tells those who wait for it that it is given up", async () => {
+    const { supervisor } = createSupervisor();
+    const { start, forbidToStart } = startable({ maxRetries: 1, minDelayMs: 60_000 });
+    const { pid = 0 } = await supervisor.start(start);
+    forbidToStart();
+    const again = new Promise((resolve) => {
+      supervisor.once("exit", () => resolve(supervisor.start(start).catch((error) => error)));
+    });
+    process.kill(pid, "SIGKILL");
+    const error = await again;
+    expect(error).toBeInstanceOf(StartError);
+    expect(error).toMatchObject({ code: 9, signal: null });
   });
 
   it("is a warning of the process where nobody listens to what failed", async () => {

@@ -192,7 +192,10 @@ async function readTable(withIds: boolean): Promise<ProcessEntry[]> {
     const stat = findStat(pid);
     if (stat) table.push(stat);
     if (stat && withIds && mayBear(stat) && !bearers.knows(stat)) {
-      environments.push(readStrings(pid, "environ").then((environment) => bearers.learn(stat, environment)));
+      const learnt = readStrings(pid, "environ").then((environment) => bearers.learn(stat, environment));
+      // Waited for below, unless something else fails before.
+      learnt.catch(() => {});
+      environments.push(learnt);
     }
     if (environments.length === FILES_AT_ONCE) await Promise.all(environments.splice(0));
     await breathe();

@@ -241,9 +241,10 @@ export class SupervisedBackend {
     const end = run.hasExited ? await run.end() : undefined;
     const left = await this.#clear(run, DEFAULT_TERMINATE_TIMEOUT_MS).catch((error: Error) => error);
     const { stderr } = run;
+    const reason = end ? howItEnded(end) : explain(cause, this.#plan.command);
     const message =
-      `${this.#start} failed: ${end ? howItEnded(end) : explain(cause, this.#plan.command)}` +
-      (left ? `; ${left.message}` : "") +
+      `${this.#start} failed: ${reason}` +
+      (left && left.message !== reason ? `; ${left.message}` : "") +
       (stderr ? `; it wrote last to stderr:\n${stderr}` : "");
     return new StartError(message, { ...end, stderr, cause: left ?? cause });
   }
