@@ -16,6 +16,7 @@ export {
   ModelNotLoadedError,
   MonitorError,
 } from "./errors.js";
+export type { LoadedModel } from "./model.js";
 export {
   BackendMonitor,
   type BackendMonitorOptions,
@@ -23,7 +24,8 @@ export {
   type ShutdownOptions,
 } from "./monitor.js";
 export { InMemoryModelRegistry, type Registration } from "./registry/memory.js";
-export type { LoadedModel, ModelRegistry, RegistryShutdownOptions } from "./registry/registry.js";
+export type { RestartPolicy, StartOptions } from "./registry/plan.js";
+export type { ModelRegistry, RegistryShutdownOptions } from "./registry/registry.js";
 export { StartError } from "./registry/start-error.js";
 export {
   type BackendExit,
@@ -31,8 +33,6 @@ export {
   BackendSupervisor,
   type BackendSupervisorEvents,
   type BackendSupervisorOptions,
-  type RestartPolicy,
-  type StartOptions,
 } from "./registry/supervisor.js";
 export type { ErrorAnswer } from "./response.js";
 export { type BackendMonitorRouterOptions, createBackendMonitorRouter, type Logger } from "./router.js";

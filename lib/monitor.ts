@@ -5,12 +5,13 @@ import { BackendState, type BackendStatus, type MemoryUsage } from "./backend/me
 import { withDeadline } from "./deadline.js";
 import { BackendError, InternalError, ModelBusyError, ModelNotLoadedError, MonitorError } from "./errors.js";
 import { detail, quote } from "./message.js";
+import type { LoadedModel } from "./model.js";
 import { aFunction, checkOptions, milliseconds, type OptionCheck, objectWith, required } from "./options.js";
 import { type ProcessSample, sampleProcess } from "./process/stats.js";
 import { DEFAULT_TERMINATE_TIMEOUT_MS } from "./process/terminate.js";
 import { TerminateError } from "./process/terminate-error.js";
 import { lookUp } from "./registry/look-up.js";
-import type { LoadedModel, ModelRegistry, RegistryShutdownOptions } from "./registry/registry.js";
+import type { ModelRegistry, RegistryShutdownOptions } from "./registry/registry.js";
 
 /** Options of {@link BackendMonitor}. */
 export interface BackendMonitorOptions {

@@ -7,8 +7,8 @@ import {
   type ServiceError,
   status as statusCodes,
 } from "@grpc/grpc-js";
+import type { LoadedModel } from "../model.js";
 import { bearerToken, checkOptions } from "../options.js";
-import type { LoadedModel } from "../registry/registry.js";
 import type { BackendStatus } from "./messages.js";
 import { backendService } from "./service.js";
 

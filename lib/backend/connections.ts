@@ -1,5 +1,5 @@
 import { withDeadline } from "../deadline.js";
-import type { LoadedModel } from "../registry/registry.js";
+import type { LoadedModel } from "../model.js";
 import { BackendCallError, type BackendClient, type BackendClientFactory } from "./client.js";
 
 interface Connection {

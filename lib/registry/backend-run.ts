@@ -7,19 +7,14 @@ import { environmentWithId } from "../process/identity.js";
 import { NEVER_STARTED, processStartTime } from "../process/system.js";
 import { killTreeNow, terminateTree } from "../process/terminate.js";
 import { type TrackedTree, trackTree } from "../process/track.js";
+import type { BackendCommand } from "./plan.js";
 import { RecentOutput } from "./recent-output.js";
-
-/** What is started. */
-export interface BackendCommand {
-  readonly command: string;
-  readonly args: readonly string[];
-  readonly env: NodeJS.ProcessEnv;
-  readonly cwd: string | undefined;
-}
 
 /** How a backend's process ended. */
 export interface RunEnd {
+  /** The code that it exited with; `null` where a signal ended it. */
   readonly code: number | null;
+  /** The signal that ended it; `null` where none did. */
   readonly signal: NodeJS.Signals | null;
   /** The last lines that it wrote to stderr. */
   readonly stderr: string;

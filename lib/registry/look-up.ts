@@ -2,8 +2,9 @@ import { inspect } from "node:util";
 import { withDeadline } from "../deadline.js";
 import { InternalError } from "../errors.js";
 import { quote } from "../message.js";
+import type { LoadedModel } from "../model.js";
 import { nonEmptyString, processId } from "../options.js";
-import type { LoadedModel, ModelRegistry } from "./registry.js";
+import type { ModelRegistry } from "./registry.js";
 
 /**
  * Asks a registry, which is the host's code, for a model.

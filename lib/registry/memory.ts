@@ -1,5 +1,6 @@
 import { BackendError } from "../errors.js";
 import { quote } from "../message.js";
+import type { LoadedModel } from "../model.js";
 import { aFunction, checkOptions, nonEmptyString, processId, required } from "../options.js";
 import { isFreed, isListening, isOwnListener } from "../process/address.js";
 import { findProcessByAddress } from "../process/find.js";
@@ -7,12 +8,7 @@ import type { ProcessEntry } from "../process/reader.js";
 import { isRunning, NEVER_STARTED, processStartTime } from "../process/system.js";
 import { DEFAULT_TERMINATE_TIMEOUT_MS, terminateTree } from "../process/terminate.js";
 import { trackTree } from "../process/track.js";
-import {
-  type LoadedModel,
-  type ModelRegistry,
-  type RegistryShutdownOptions,
-  shutdownOptionChecks,
-} from "./registry.js";
+import { type ModelRegistry, type RegistryShutdownOptions, shutdownOptionChecks } from "./registry.js";
 
 /** A model to register. */
 export interface Registration {

@@ -1,5 +1,7 @@
+import type { RunEnd } from "./backend-run.js";
+
 /** A backend could not be started, or its start was cancelled. Nothing of it is left, unless the message says so. */
-export class StartError extends Error {
+export class StartError extends Error implements RunEnd {
   override readonly name = "StartError";
   /** The code that its process exited with; `null` where it was ended by a signal, or did not end by itself. */
   readonly code: number | null;
@@ -10,18 +12,11 @@ export class StartError extends Error {
 
   constructor(
     message: string,
-    { code = null, signal = null, stderr = "", cause }: Partial<StartErrorDetails> = {},
+    { code = null, signal = null, stderr = "", cause }: Partial<RunEnd> & { cause?: unknown } = {},
   ) {
     super(message, cause === undefined ? undefined : { cause });
     this.code = code;
     this.signal = signal;
     this.stderr = stderr;
   }
-}
-
-interface StartErrorDetails {
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
-  readonly stderr: string;
-  readonly cause: unknown;
 }

@@ -5,29 +5,13 @@ import { Connections, callBackend } from "../backend/connections.js";
 import { untilAborted, withDeadline } from "../deadline.js";
 import { BackendError } from "../errors.js";
 import { quote } from "../message.js";
+import type { LoadedModel } from "../model.js";
 import { isFreed, isListening, onThisMachine } from "../process/address.js";
 import { DEFAULT_TERMINATE_TIMEOUT_MS } from "../process/terminate.js";
-import { type BackendCommand, BackendRun, type RunEnd } from "./backend-run.js";
+import { BackendRun, type RunEnd } from "./backend-run.js";
+import type { BackendCommand, BackendPlan, RestartPlan } from "./plan.js";
 import type { RecentOutput } from "./recent-output.js";
-import type { LoadedModel } from "./registry.js";
 import { StartError } from "./start-error.js";
-
-/** A backend to start. */
-export interface BackendPlan {
-  readonly name: string;
-  readonly command: BackendCommand;
-  /** `undefined` where it may be given any that is free. */
-  readonly address: string | undefined;
-  readonly readyTimeoutMs: number;
-  /** `undefined` where it is not started again. */
-  readonly restart: RestartPlan | undefined;
-}
-
-export interface RestartPlan {
-  readonly maxRetries: number;
-  readonly minDelayMs: number;
-  readonly maxDelayMs: number;
-}
 
 /** What a backend needs of its supervisor, and tells it. */
 export interface BackendOwner {

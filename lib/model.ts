@@ -1,0 +1,16 @@
+/** A model that is loaded: a backend process, or one on another machine, serves it. */
+export interface LoadedModel {
+  /** What requests call it. */
+  readonly name: string;
+  /** A gRPC target: `127.0.0.1:50051`, `[::1]:50051`, `unix:/run/llama.sock`, `dns:///host:port`. */
+  readonly address: string;
+  /** The backend's process on this machine; its descendants count as the backend's too. */
+  readonly pid?: number | undefined;
+  /**
+   * The process' start time as `processStartTime(pid)` gives it. With it, a process id that the operating
+   * system has since given to another process is recognised, and that process is left alone.
+   */
+  readonly startTime?: number | undefined;
+  /** True while the registry knows the model to be in use; a shutdown then waits. */
+  readonly busy?: boolean | undefined;
+}
