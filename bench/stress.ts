@@ -56,10 +56,14 @@ const random = randomNumbers(seed);
 const pick = <T>(items: readonly T[]) => items[Math.floor(random() * items.length)] as T;
 const problems: string[] = [];
 const counts = new Map<string, number>();
+/** The ports that the backends of each model were given, and those that were still listened at when it was stopped. */
+const ports = new Map<string, Set<number>>();
+const leftPorts = new Set<number>();
 
 let channels = 0;
 const createClient: BackendClientFactory = (model) => {
   const client = grpcBackendClient()(model);
+  ports.set(model.name, (ports.get(model.name) ?? new Set()).add(Number(model.address.split(":")[1])));
   channels++;
   let isOpen = true;
   return {
@@ -118,7 +122,7 @@ async function main(): Promise<void> {
 
 interface Left {
   "processes bearing the id": number;
-  "listening ports": string;
+  "listening ports of backends": number;
   "file descriptors": number;
   channels: number;
 }
@@ -126,7 +130,7 @@ interface Left {
 function whatIsThere(): Left {
   return {
     "processes bearing the id": bearersOf(run).length,
-    "listening ports": listeningPorts().join(" "),
+    "listening ports of backends": listeningPorts().filter((port) => leftPorts.has(port)).length,
     "file descriptors": readdirSync("/proc/self/fd").length,
     channels,
   };
@@ -268,6 +272,11 @@ function checkNothingLeft(start: StartOptions, what: string): void {
   for (const pid of bearersOf(markOf(start))) {
     problems.push(`${start.name} (${what}) left process ${pid}: ${readCommandLine(pid)}`);
   }
+  for (const port of listeningPorts().filter((listening) => ports.get(start.name)?.has(listening))) {
+    problems.push(`${start.name} (${what}) left port ${port}`);
+    leftPorts.add(port);
+  }
+  ports.delete(start.name);
 }
 
 /** A process of nobody's here, whose command line looks alike and whose id is next to that of a backend. */
