@@ -1,5 +1,9 @@
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { describe, expect, it } from "vitest";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, it, onTestFinished } from "vitest";
 import { BackendError, InMemoryModelRegistry, type Registration } from "../../lib/index.js";
 import { isListening } from "../../lib/process/address.js";
 import { processStartTime, TerminateError } from "../../lib/process/index.js";
@@ -179,6 +183,33 @@ describe.skipIf(!isLinux)("shutdown", () => {
     await registry.shutdown("m", options());
     expect(await isListening(stillThere)).toBe(false);
     expect(await registry.list()).toEqual([]);
+  });
+
+  it("does not show the path of a socket that still answers", async () => {
+    const path = join(tmpdir(), `${randomUUID()}.sock`);
+    const server = createServer().listen(path);
+    onTestFinished(() => void server.close());
+    await once(server, "listening");
+    const { pid } = await startScript("stubborn.mjs");
+    const registry = new InMemoryModelRegistry();
+    registry.register({ name: "m", address: `unix:${path}`, pid });
+    await expect(registry.shutdown("m", options())).rejects.toThrow(
+      'but "unix:(path)" still answers; end what',
+    );
+  });
+
+  it("leaves a process alone that comes to its address after the shutdown began", async () => {
+    const loopback = `127.0.0.1:${await freePort()}`;
+    const backend = await startScript("stubborn.mjs", ["x", "--listen", "--addr", loopback]);
+    const registry = new InMemoryModelRegistry();
+    registry.register({ name: "m", address: loopback, pid: backend.pid });
+    const stopping = registry.shutdown("m", options());
+    // As a service manager would do it that restarts what ends.
+    await hasEnded(backend.pid);
+    const another = await startScript("stubborn.mjs", ["x", "--listen", "--addr", loopback]);
+    await stopping.catch(() => {});
+    expect(isRunning(another.pid)).toBe(true);
+    expect(another.process.signalCode).toBeNull();
   });
 
   it.skipIf(!canChoosePid)("leaves a process alone that got the id of the model's", async () => {

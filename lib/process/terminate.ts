@@ -45,8 +45,9 @@ const FREEZE = 1;
 const KILL = 2;
 
 /**
- * Ends a process and all its descendants: `SIGTERM` to each, then patience, `SIGKILL` to whatever is left; it
- * resolves once it has seen that nothing is. Where there is nothing to end, that is at once.
+ * Ends a process and all its descendants: `SIGTERM` to each (and `SIGCONT`, for one that is stopped), then patience,
+ * `SIGKILL` to whatever is left; it resolves once it has seen that nothing is. Where there is nothing to end, that is at
+ * once.
  *
  * @throws {TerminateError} where something is left, or where this process itself or one of its ancestors is meant.
  * @throws {TypeError} where `pid` or an option is not what it should be.

@@ -1,5 +1,5 @@
 import { BackendError } from "../errors.js";
-import { quote } from "../message.js";
+import { detail, quote } from "../message.js";
 import type { LoadedModel } from "../model.js";
 import { aFunction, checkOptions, nonEmptyString, processId, required } from "../options.js";
 import { isFreed, isListening, isOwnListener } from "../process/address.js";
@@ -130,8 +130,8 @@ export class InMemoryModelRegistry implements ModelRegistry {
     }
     if (!(await isFreed(address))) {
       throw new BackendError(
-        `model ${quote(name)} is not stopped: its process is gone, but ${quote(address)} still answers; end what ` +
-          "listens there, or register the model with its pid",
+        `model ${quote(name)} is not stopped: its process is gone, but ${quote(detail(address))} still answers; end ` +
+          "what listens there, or register the model with its pid",
       );
     }
     // The host may have registered a new backend under this name in the meantime.

@@ -4,7 +4,7 @@ import { BackendCallError, type BackendClientFactory } from "../backend/client.j
 import { Connections, callBackend } from "../backend/connections.js";
 import { untilAborted, withDeadline } from "../deadline.js";
 import { BackendError } from "../errors.js";
-import { quote } from "../message.js";
+import { detail, quote } from "../message.js";
 import type { LoadedModel } from "../model.js";
 import { isFreed, isListening, onThisMachine } from "../process/address.js";
 import { DEFAULT_TERMINATE_TIMEOUT_MS } from "../process/terminate.js";
@@ -295,8 +295,8 @@ export class SupervisedBackend {
     await run.terminate(timeoutMs);
     if (this.address !== undefined && !(await isFreed(this.address))) {
       throw new BackendError(
-        `every process of model ${quote(this.#plan.name)} that can be found is gone, but ${quote(this.address)} still ` +
-          "answers; end what listens there",
+        `every process of model ${quote(this.#plan.name)} that can be found is gone, but ${quote(detail(this.address))} ` +
+          "still answers; end what listens there",
       );
     }
     if (this.#run === run) this.#run = undefined;
