@@ -583,6 +583,21 @@ describe.skipIf(!isLinux)("shutdown", () => {
       expect(cancelled).toHaveLength(1);
     });
 
+    it("cancels nothing of a model that is listed, and busy", async () => {
+      const backend = await serveBackend({ Status: busy });
+      let stopped = 0;
+      const registry: ModelRegistry = {
+        get: () => ({ name: "m", address: backend.address }),
+        list: () => [],
+        shutdown: () => void stopped++,
+        cancelStart: () => void stopped++,
+      };
+      const monitor = new BackendMonitor({ registry, drainTimeoutMs: 100 });
+      onTestFinished(() => monitor.close());
+      await expect(monitor.shutdown("m")).rejects.toThrow(ModelBusyError);
+      expect(stopped).toBe(0);
+    });
+
     it("says so where something of it can't be stopped", async () => {
       const cancelStart = () => terminateProcessTree(process.pid);
       const monitor = new BackendMonitor({ registry: { ...unlisted, cancelStart } });

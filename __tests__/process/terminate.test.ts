@@ -2,11 +2,14 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
-import { describe, expect, it } from "vitest";
+import { setTimeout as delay } from "node:timers/promises";
+import { afterEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { environmentWithId } from "../../lib/process/identity.js";
 import { processStartTime, TerminateError, terminateProcessTree } from "../../lib/process/index.js";
-import { terminateTree } from "../../lib/process/terminate.js";
-import { trackTree } from "../../lib/process/track.js";
+import type { ProcessEntry } from "../../lib/process/reader.js";
+import { systemReader } from "../../lib/process/system.js";
+import { killTreeNow, terminateTree } from "../../lib/process/terminate.js";
+import { type TrackedTree, trackTree } from "../../lib/process/track.js";
 import {
   bearersOf,
   canChoosePid,
@@ -342,3 +345,114 @@ function isOrphan(pid: number, backend: number): boolean {
   }
   return true;
 }
+
+afterEach(() => void vi.restoreAllMocks());
+
+async function entryOf(pid: number): Promise<ProcessEntry> {
+  const found = await systemReader.find(pid);
+  if (!found) throw new Error(`process ${pid} was not found`);
+  return found;
+}
+
+/** A tree that shows what it is told to, look by look, and nothing after that. */
+function treeOf(...looks: ProcessEntry[][]): TrackedTree {
+  return { left: async () => looks.shift() ?? [], leftNow: () => looks.shift() ?? [] };
+}
+
+const gone = (pid: number): ProcessEntry => ({ pid, ppid: 1, startTime: -1, command: "gone" });
+
+describe.skipIf(!isLinux)("terminateTree", () => {
+  it("looks, right before each signal, whether the process is still the one that was seen", async () => {
+    const { pid, process: child } = await startScript("family.mjs");
+    const found = await entryOf(pid);
+    const other = { ...found, startTime: found.startTime - 1 };
+    await terminateTree(treeOf([other]), 1000);
+    await terminateTree(treeOf([other], [other]), 0);
+    await delay(50);
+    expect(isRunning(pid)).toBe(true);
+    expect(child.signalCode).toBeNull();
+  });
+  it("gives up on what is still there long after SIGKILL", async () => {
+    vi.useFakeTimers({ toFake: ["performance"] });
+    onTestFinished(() => void vi.useRealTimers());
+    let looks = 0;
+    const process = gone(4_000_000);
+    const left = async () => {
+      vi.advanceTimersByTime(500);
+      return looks++ < 100 ? [process] : [];
+    };
+    const terminating = terminateTree({ left, leftNow: () => [] }, 1000);
+    await expect(terminating).rejects.toThrow(TerminateError);
+    await expect(terminating).rejects.toThrow("these processes are still there after SIGKILL: 4000000");
+  });
+  it("kills at last what never stops bringing forth new processes", async () => {
+    vi.useFakeTimers({ toFake: ["performance"] });
+    onTestFinished(() => void vi.useRealTimers());
+    vi.advanceTimersByTime(1000);
+    let looks = 0;
+    const left = async () => {
+      vi.advanceTimersByTime(100);
+      return looks++ < 100 ? [gone(4_000_000 + looks)] : [];
+    };
+    await expect(terminateTree({ left, leftNow: () => [] }, 0)).rejects.toThrow(/still there after SIGKILL/);
+  });
+  it("kills nothing a second time where it fails after the killing: the id may be another's by then", async () => {
+    const { pid } = await startScript("stubborn.mjs");
+    const entry = await entryOf(pid);
+    const kill = vi.spyOn(process, "kill");
+    const looks = [[entry], [entry]];
+    const left = async () => {
+      const look = looks.shift();
+      if (!look) throw new Error("no process table any more");
+      return look;
+    };
+    await expect(terminateTree({ left, leftNow: () => [] }, 0)).rejects.toThrow("no process table any more");
+    expect(kill.mock.calls).toEqual([
+      [pid, "SIGSTOP"],
+      [pid, "SIGKILL"],
+    ]);
+  });
+  it("sends each signal once, however long the process takes", async () => {
+    const { pid } = await startScript("stubborn.mjs");
+    const kill = vi.spyOn(process, "kill");
+    await terminateProcessTree(pid, { timeoutMs: 350 });
+    expect(kill.mock.calls.map(([, signal]) => signal)).toEqual(["SIGTERM", "SIGCONT", "SIGSTOP", "SIGKILL"]);
+  });
+  it.skipIf(!canChoosePid)(
+    "leaves a process alone that gets the id of the first one of the tree",
+    async () => {
+      const { pid, words } = await startScript("stubborn.mjs", ["mortal"]);
+      const terminating = terminateProcessTree(pid, { timeoutMs: 1000 });
+      await hasEnded(pid);
+      await expect.poll(() => existsSync(`/proc/${pid}`)).toBe(false);
+      const stranger = await startWithPid(pid);
+      await terminating;
+      expect(isRunning(Number(words[1]))).toBe(false);
+      expect(isRunning(pid)).toBe(true);
+      expect(stranger.process.signalCode).toBeNull();
+    },
+  );
+});
+
+describe.skipIf(!isLinux)("killTreeNow", () => {
+  it("looks again until nothing is left", async () => {
+    const [one, other] = [await startScript("stubborn.mjs"), await startScript("stubborn.mjs")];
+    const [first, second] = [await entryOf(one.pid), await entryOf(other.pid)];
+    killTreeNow(treeOf([first], [first], [second], [second]));
+    await hasEnded(one.pid);
+    await hasEnded(other.pid);
+  });
+});
+
+describe.skipIf(!isLinux)("trackTree with an id", () => {
+  it("takes nothing for gone that a single look can miss", async () => {
+    const hidden: ProcessEntry = { pid: 4_000_000, ppid: 1, startTime: 5, command: "x" };
+    const looks = [[], [], [], [hidden]];
+    vi.spyOn(systemReader, "bearsId").mockReturnValue(true);
+    vi.spyOn(systemReader, "table").mockImplementation(async () => looks.shift() ?? []);
+    expect(await trackTree(4_000_001, { id: randomUUID() }).left()).toEqual([hidden]);
+    const looksNow = [[], [], [], [hidden]];
+    vi.spyOn(systemReader, "tableNow").mockImplementation(() => looksNow.shift() ?? []);
+    expect(trackTree(4_000_001, { id: randomUUID() }).leftNow()).toEqual([hidden]);
+  });
+});

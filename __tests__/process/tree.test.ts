@@ -1,6 +1,9 @@
 import { execFileSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { describe, expect, it } from "vitest";
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { environmentWithId } from "../../lib/process/identity.js";
 import { portable } from "../../lib/process/portable.js";
 import { procfs } from "../../lib/process/procfs.js";
@@ -122,3 +125,34 @@ describe("withDescendants", () => {
     expect(from(0, entry(0, 0, 0), entry(1, 0, 1))).toEqual([0, 1]);
   });
 });
+
+describe.skipIf(process.platform === "win32")(
+  "the process table by ps, without a turn of the event loop",
+  () => {
+    it("has start times from ages of any length, whole names, and no zombies", () => {
+      const folder = mkdtempSync(join(tmpdir(), "ps-"));
+      onTestFinished(() => rmSync(folder, { recursive: true }));
+      const ps = join(folder, "ps");
+      const rows = [
+        "    1     0  2-03:04:05 Ss   init",
+        "   20     1    01:02:03 S    Some Program",
+        "   30    20       04:05 R+   sh",
+        "   40    20       04:05 Z+   zombie",
+      ];
+      writeFileSync(ps, `#!/bin/sh\ncat <<END\n${rows.join("\n")}\nEND\n`);
+      chmodSync(ps, 0o755);
+      const path = process.env.PATH;
+      process.env.PATH = `${folder}:${path}`;
+      onTestFinished(() => {
+        process.env.PATH = path;
+      });
+      vi.useFakeTimers({ toFake: ["Date"], now: 1e12 });
+      onTestFinished(() => void vi.useRealTimers());
+      expect(portable.tableNow()).toEqual([
+        { pid: 1, ppid: 0, startTime: 1e12 - (((2 * 24 + 3) * 60 + 4) * 60 + 5) * 1000, command: "init" },
+        { pid: 20, ppid: 1, startTime: 1e12 - ((60 + 2) * 60 + 3) * 1000, command: "Some Program" },
+        { pid: 30, ppid: 20, startTime: 1e12 - (4 * 60 + 5) * 1000, command: "sh" },
+      ]);
+    });
+  },
+);

@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { describe, expect, it } from "vitest";
 import { bearersOf, isLinux, markedEnvironment, script, startScript } from "../support/processes.js";
@@ -115,5 +115,49 @@ describe.skipIf(!isLinux)("when the host process ends", () => {
     expect(await exited).toEqual([0, null]);
     expect(said.stdout).toBe("ready\n0\n");
     expect(processes()).toEqual([]);
+  });
+
+  it("by process.exit() when a starting backend has workers already, whatever is left is killed", async () => {
+    const { mark, env } = markedEnvironment();
+    const code = `
+      const { BackendSupervisor } = await import(${JSON.stringify(dist)});
+      const args = [${JSON.stringify(script("backend.mjs"))}, "--kind", "never,deaf,daemon,session,chain,respawn,announced"];
+      const supervisor = new BackendSupervisor();
+      supervisor.start({ name: "n", command: process.execPath, args });
+      setInterval(() => { if (supervisor.logs("n")) process.exit(4); }, 10);
+    `;
+    const host = spawn(process.execPath, ["--input-type=module", "-e", code], {
+      env: { ...process.env, ...env },
+      stdio: "ignore",
+    });
+    expect(await once(host, "exit")).toEqual([4, null]);
+    await expect.poll(() => bearersOf(mark)).toEqual([]);
+  });
+  it("what can't be killed keeps nothing else from being killed", () => {
+    const code = `
+      const { killAtExit } = await import(${JSON.stringify(dist.replace("index.js", "process/at-exit.js"))});
+      killAtExit(() => { throw new Error("oops"); });
+      killAtExit(() => console.log("killed"));
+      process.exit(3);
+    `;
+    const { status, stdout } = spawnSync(process.execPath, ["--input-type=module", "-e", code]);
+    expect([status, stdout.toString()]).toEqual([3, "killed\n"]);
+  });
+  it("the process itself is killed where the process table can't be read any more", async () => {
+    const { mark, env } = markedEnvironment();
+    const code = `
+      const { BackendSupervisor } = await import(${JSON.stringify(dist)});
+      const { systemReader } = await import(${JSON.stringify(dist.replace("index.js", "process/system.js"))});
+      const args = [${JSON.stringify(script("backend.mjs"))}, "--kind", "deaf"];
+      await new BackendSupervisor().start({ name: "m", command: process.execPath, args });
+      systemReader.tableNow = () => { throw new Error("no more files"); };
+      process.exit(5);
+    `;
+    const host = spawn(process.execPath, ["--input-type=module", "-e", code], {
+      env: { ...process.env, ...env },
+      stdio: "ignore",
+    });
+    expect(await once(host, "exit")).toEqual([5, null]);
+    await expect.poll(() => bearersOf(mark)).toEqual([]);
   });
 });

@@ -41,6 +41,43 @@ describe("RecentOutput", () => {
     output.append(Buffer.from("visible"));
     expect(output.toString()).toBe("\uFFFD\uFFFDvisible");
   });
+
+  it("is the end of all that was appended, over many blocks", () => {
+    // Lengths alone are drawn: fast-check keeps arrays themselves short, whatever length they may have.
+    const lengths = fc.array(fc.integer({ min: 0, max: 30_000 }), { maxLength: 20 });
+    fc.assert(
+      fc.property(lengths, fc.integer({ min: 1, max: 40_000 }), (given, maxBytes) => {
+        const output = new RecentOutput(maxBytes);
+        const total = given.reduce((sum, length) => sum + length, 0);
+        const all = Buffer.alloc(
+          total,
+          Array.from({ length: 89 }, (_, index) => String.fromCharCode(33 + index)).join(""),
+        );
+        let at = 0;
+        for (const length of given) {
+          output.append(all.subarray(at, at + length));
+          at += length;
+        }
+        expect(output.toString() === all.subarray(-maxBytes).toString()).toBe(true);
+      }),
+      { numRuns: 300 },
+    );
+  });
+  it("leaves out a character that is cut where one piece alone is longer than all that is kept", () => {
+    const output = new RecentOutput(99);
+    output.append(Buffer.from("é".repeat(60)));
+    expect(output.toString()).toBe("é".repeat(49));
+  });
+  it("holds no more than two blocks beside what it is to keep, however much is appended", () => {
+    const output = new RecentOutput(64 * 1024);
+    const chunk = Buffer.alloc(10_000, "x");
+    for (let times = 0; times < 1000; times++) output.append(chunk);
+    const concat = vi.spyOn(Buffer, "concat");
+    onTestFinished(() => void concat.mockRestore());
+    expect(output.toString()).toHaveLength(64 * 1024);
+    const held = concat.mock.calls[0]?.[0].reduce((sum, block) => sum + block.length, 0);
+    expect(held).toBeLessThanOrEqual((64 + 8) * 1024);
+  });
 });
 
 describe("Logs", () => {
@@ -77,5 +114,13 @@ describe("Logs", () => {
     expect(logs.read("ended 1")).toBe("1");
     expect(logs.read("ended 100")).toBe("100");
     expect(logs.read("running 0")).toBe("");
+  });
+
+  it("drop the one that ended first, not the one that was started first", () => {
+    const logs = new Logs();
+    for (let model = 0; model < 101; model++) logs.open(`m${model}`).append(Buffer.from(`${model}`));
+    for (let model = 100; model >= 0; model--) logs.close(`m${model}`);
+    expect(logs.read("m100")).toBeUndefined();
+    expect(logs.read("m0")).toBe("0");
   });
 });

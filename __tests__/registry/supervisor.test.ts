@@ -1,22 +1,14 @@
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
+import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { describe, expect, it, onTestFinished } from "vitest";
-import {
-  BackendMonitor,
-  BackendSupervisor,
-  ModelNotLoadedError,
-  type RestartPolicy,
-  StartError,
-  type StartOptions,
-} from "../../lib/index.js";
+import { afterEach, describe, expect, it, onTestFinished, vi } from "vitest";
+import { BackendMonitor, BackendSupervisor, StartError, type StartOptions } from "../../lib/index.js";
 import { processStartTime } from "../../lib/process/index.js";
+import { systemReader } from "../../lib/process/system.js";
 import {
-  canChoosePid,
   freePort,
   hasEnded,
   isLinux,
@@ -24,26 +16,22 @@ import {
   kernelArguments,
   kernelChildren,
   script,
-  startWithPid,
 } from "../support/processes.js";
-import { createSupervisor, nasty } from "../support/supervisor.js";
+import {
+  createSupervisor,
+  escapedFrom,
+  listening,
+  nasty,
+  temporaryFolder,
+  warningsOfProcess,
+} from "../support/supervisor.js";
 
 /** Longer than any test: what is stopped within it was not killed. */
 const FOR_EVER_MS = 3_600_000;
 
-function listening(port: number) {
-  const server = createServer().listen(port, "127.0.0.1");
-  onTestFinished(() => void server.close());
-  return once(server, "listening");
-}
-
-function temporaryFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), "supervisor-"));
-  onTestFinished(() => rmSync(folder, { recursive: true }));
-  return folder;
-}
-
 const dist = new URL("../../dist/index.js", import.meta.url).href;
+
+afterEach(() => void vi.restoreAllMocks());
 
 describe.skipIf(!isLinux)("start", () => {
   it("resolves with a model that is listed, healthy, and a process of its own", async () => {
@@ -387,10 +375,7 @@ describe.skipIf(!isLinux)("start", () => {
   it("may share its signal with many others", async () => {
     const { supervisor } = createSupervisor();
     const { start } = nasty("never");
-    const warnings: Error[] = [];
-    const onWarning = (warning: Error) => warnings.push(warning);
-    process.on("warning", onWarning);
-    onTestFinished(() => void process.off("warning", onWarning));
+    const warnings = warningsOfProcess();
     const cancel = new AbortController();
     const starts = Array.from({ length: 12 }, () => supervisor.start({ ...start, signal: cancel.signal }));
     await delay(50);
@@ -455,6 +440,136 @@ describe.skipIf(!isLinux)("start", () => {
     await expect(started).rejects.toThrow(TypeError);
     await expect(started).rejects.toThrow(message);
     expect(() => new BackendSupervisor({ logger: console } as object)).toThrow(/no option "logger"/);
+  });
+
+  it("does not wait for one that is being stopped any longer where its signal is aborted", async () => {
+    const { supervisor } = createSupervisor();
+    const { start, processes } = nasty("deaf");
+    await supervisor.start(start);
+    const stopping = supervisor.shutdown("m", { timeoutMs: 2000 });
+    const cancel = new AbortController();
+    const waiting = supervisor.start({ ...start, signal: cancel.signal });
+    setTimeout(() => cancel.abort(new Error("changed my mind")), 20);
+    await expect(waiting).rejects.toThrow(/^changed my mind$/);
+    expect(processes()).toHaveLength(1);
+    await supervisor.shutdown("m", { timeoutMs: 0 });
+    await stopping;
+  });
+  it("waits for a Health that replies OK, and says so where it never does", async () => {
+    let asked = 0;
+    const client = (health: () => Promise<boolean>) => ({
+      createClient: () => ({
+        status: () => Promise.reject(new Error("no")),
+        health,
+        free: async () => {},
+        close: () => {},
+      }),
+    });
+    const patient = new BackendSupervisor(client(async () => ++asked > 3));
+    onTestFinished(() => patient.shutdownAll());
+    await patient.start(nasty().start);
+    expect(asked).toBe(4);
+    const { start, processes } = nasty("", { readyTimeoutMs: 500 });
+    await expect(new BackendSupervisor(client(async () => false)).start(start)).rejects.toThrow(
+      "it was not ready within 500 ms: its Health does not reply OK",
+    );
+    expect(processes()).toEqual([]);
+  });
+  it("asks for Health only once something listens", async () => {
+    let asked = 0;
+    const supervisor = new BackendSupervisor({
+      createClient: () => ({
+        status: () => Promise.reject(new Error("no")),
+        health: async () => ++asked > 0,
+        free: async () => {},
+        close: () => {},
+      }),
+    });
+    const started = supervisor.start({
+      name: "m",
+      command: "sh",
+      args: ["-c", "exec sleep 60"],
+      readyTimeoutMs: 200,
+    });
+    await expect(started).rejects.toThrow(/not ready within 200 ms: nothing listens/);
+    expect(asked).toBe(0);
+  });
+  it("names what is left where it fails, and lets nothing be started before that is stopped", async () => {
+    const { supervisor, failures } = createSupervisor();
+    const address = `127.0.0.1:${await freePort()}`;
+    const { start, processes } = nasty("escaping,never", { address, readyTimeoutMs: 1000 });
+    const started = supervisor.start(start);
+    started.catch(() => {});
+    const escaped = await escapedFrom(supervisor, "m");
+    await expect(started).rejects.toThrow(
+      /was not ready within 1000 ms: .*; every process of model "m" that can be found is gone, but .* still answers/,
+    );
+    expect(processes()).toEqual([]);
+    await expect(supervisor.start(start)).rejects.toThrow(
+      /can't be started before all of its last run is stopped/,
+    );
+    expect(failures).toEqual([]);
+    process.kill(escaped, "SIGKILL");
+    await hasEnded(escaped);
+    await supervisor.shutdown("m");
+    await supervisor.start({ ...start, args: nasty().start.args });
+  });
+  it("names what is left where it is cancelled", async () => {
+    const { supervisor } = createSupervisor();
+    const { start } = nasty("escaping,never");
+    const started = supervisor.start(start);
+    started.catch(() => {});
+    const escaped = await escapedFrom(supervisor, "m");
+    await expect(supervisor.shutdown("m")).rejects.toThrow(/^every process of model "m"/);
+    await expect(started).rejects.toThrow(
+      /^the start of model "m" was cancelled, but every process of model "m" .* still answers/,
+    );
+    process.kill(escaped, "SIGKILL");
+    await hasEnded(escaped);
+    await supervisor.shutdown("m");
+  });
+  it("fails where the process table can't be read, with nothing left that it can end, and may be tried again", async () => {
+    const { supervisor } = createSupervisor();
+    const { start, processes } = nasty();
+    const find = vi.spyOn(systemReader, "find").mockRejectedValue(new Error("no more files"));
+    await expect(supervisor.start(start)).rejects.toThrow(
+      'the start of model "m" failed: the process table can\'t be read (no more files)',
+    );
+    await expect.poll(processes).toEqual([]);
+    await expect(supervisor.shutdown("m")).rejects.toThrow();
+    find.mockRestore();
+    await supervisor.shutdown("m");
+    await supervisor.start(start);
+  });
+  it("is cancelled by a shutdown that comes when its Health has replied OK already", async () => {
+    const { supervisor } = createSupervisor();
+    const { start, processes } = nasty();
+    const { table } = systemReader;
+    let stopping: Promise<void> | undefined;
+    vi.spyOn(systemReader, "table").mockImplementationOnce((withIds) => {
+      stopping = supervisor.shutdown("m");
+      return table(withIds);
+    });
+    await expect(supervisor.start(start)).rejects.toThrow(
+      'the start of model "m" was cancelled by a shutdown',
+    );
+    await stopping;
+    expect(processes()).toEqual([]);
+    expect(supervisor.list()).toEqual([]);
+  });
+  it("tells the cause of its failure", async () => {
+    const { supervisor } = createSupervisor();
+    const error = await supervisor.start({ name: "m", command: "no-such-command" }).catch((reason) => reason);
+    expect(error.cause).toMatchObject({ code: "ENOENT", syscall: "spawn no-such-command" });
+  });
+  it("is not changed by what becomes of its options", async () => {
+    const { supervisor } = createSupervisor();
+    const { start } = nasty();
+    const [args, env] = [[...(start.args ?? [])], { ...start.env }];
+    const model = await supervisor.start({ ...start, args, env });
+    args.push("another");
+    env.ANOTHER = "1";
+    expect(await supervisor.start(start)).toBe(model);
   });
 });
 
@@ -605,269 +720,62 @@ describe.skipIf(!isLinux)("shutdown", () => {
     );
     expect(isRunning(Number(pid))).toBe(false);
   });
-});
 
-/** The id of what a backend of kind "escaping" leaves behind. */
-async function escapedFrom(supervisor: BackendSupervisor, name: string): Promise<number> {
-  await expect.poll(() => supervisor.logs(name)).toMatch(/^\d+\n$/);
-  const pid = Number(supervisor.logs(name));
-  onTestFinished(() => {
-    if (isRunning(pid)) process.kill(pid, "SIGKILL");
-  });
-  return pid;
-}
-
-describe.skipIf(!isLinux)("an exit that nobody asked for", () => {
-  it("takes the model off the list, is reported, and what is left is ended", async () => {
-    const { supervisor, exits, failures } = createSupervisor();
-    const { start, processes } = nasty("crash,daemon,session,meek");
-    const { pid = 0 } = await supervisor.start(start);
-    const exited = once(supervisor, "exit");
-    process.kill(pid, "SIGUSR2");
-    await exited;
-    expect(exits).toEqual([{ name: "m", code: 3, signal: null, stderr: "something went wrong" }]);
-    expect(supervisor.list()).toEqual([]);
-    expect(supervisor.get("m")).toBeUndefined();
-    await expect.poll(processes, { timeout: 9_000 }).toEqual([]);
-    expect(failures).toEqual([]);
-    expect(supervisor.logs("m")).toBe("something went wrong\n");
-  });
-
-  it("takes the model off the list though a worker holds its pipes open", async () => {
-    const { supervisor, exits } = createSupervisor();
-    const { start, processes } = nasty("crash,holding");
-    const { pid = 0 } = await supervisor.start(start);
-    process.kill(pid, "SIGKILL");
-    await expect.poll(() => supervisor.list(), { interval: 5, timeout: 400 }).toEqual([]);
-    await expect.poll(() => exits).toMatchObject([{ code: null, signal: "SIGKILL" }]);
-    await supervisor.shutdown("m", { timeoutMs: 0 });
-    expect(processes()).toEqual([]);
-  });
-
-  it("may be followed by a start, which waits until what is left is ended", async () => {
+  it("asks those to end, too, that come while others have their time", async () => {
     const { supervisor } = createSupervisor();
-    const { start, processes } = nasty("crash,session,daemon,meek");
-    const first = await supervisor.start(start);
-    await expect.poll(() => processes().length).toBeGreaterThan(3);
-    const before = processes();
-    process.kill(first.pid ?? 0, "SIGUSR2");
-    await expect.poll(() => supervisor.list(), { interval: 1 }).toEqual([]);
-    const second = await supervisor.start(start);
-    expect(before.filter(isRunning)).toEqual([]);
-    expect(supervisor.list()).toEqual([second]);
-  });
-
-  it.skipIf(!canChoosePid)("leaves a process alone that has the id of the backend by then", async () => {
-    const { supervisor } = createSupervisor();
-    const { start, processes } = nasty("crash,session");
+    const { start, processes } = nasty("forking,meek");
     const { pid = 0 } = await supervisor.start(start);
-    const exited = once(supervisor, "exit");
+    const stopping = supervisor.shutdown("m", { timeoutMs: FOR_EVER_MS });
+    await expect.poll(() => processes().length, { interval: 1 }).toBeGreaterThan(1);
+    await delay(100);
+    await expect.poll(processes, { timeout: 3000 }).toEqual([pid]);
     process.kill(pid, "SIGKILL");
-    await exited;
-    const stranger = await startWithPid(pid);
-    await supervisor.shutdown("m", { timeoutMs: 200 });
-    expect(processes()).toEqual([]);
-    expect(isRunning(pid)).toBe(true);
-    expect(stranger.process.signalCode).toBeNull();
+    await stopping;
   });
-
-  it("reaches a listener that throws as any event does, and is dealt with all the same", async () => {
+  it("closes the pipes, though something that can't be found holds them open", async () => {
     const { supervisor } = createSupervisor();
-    const { start, processes } = nasty("crash,daemon");
-    supervisor.prependListener("exit", () => {
-      throw new Error("from the listener");
-    });
-    const thrown = new Promise((resolve) => {
-      const original = process.listeners("uncaughtException");
-      process.removeAllListeners("uncaughtException");
-      process.once("uncaughtException", (error) => {
-        for (const listener of original) process.on("uncaughtException", listener);
-        resolve(error.message);
-      });
-    });
-    const { pid = 0 } = await supervisor.start(start);
-    process.kill(pid, "SIGKILL");
-    expect(await thrown).toBe("from the listener");
-    await supervisor.shutdown("m", { timeoutMs: 100 });
-    expect(processes()).toEqual([]);
-  });
-});
-
-/** A backend that says "start", and exits with code 9 while it is forbidden to start. */
-function startable(restart: RestartPolicy) {
-  const flag = join(temporaryFolder(), "allowed");
-  const allowToStart = () => writeFileSync(flag, "");
-  allowToStart();
-  const { start, processes } = nasty();
-  const script = `echo start; [ -e "${flag}" ] || exit 9; exec "$@"`;
-  const args = ["-c", script, "sh", process.execPath, ...(start.args ?? [])];
-  const forbidToStart = () => rmSync(flag);
-  return { start: { ...start, command: "sh", args, restart }, processes, allowToStart, forbidToStart };
-}
-
-describe.skipIf(!isLinux)("restart", () => {
-  const restart = { maxRetries: 3, minDelayMs: 20, maxDelayMs: 60_000 };
-
-  it("brings it back on the same address, as another process", async () => {
-    const { supervisor, exits, failures } = createSupervisor();
-    const { start, processes } = nasty("crash", { restart });
-    const first = await supervisor.start(start);
-    process.kill(first.pid ?? 0, "SIGUSR2");
-    await expect.poll(() => supervisor.get("m")?.pid ?? first.pid, { timeout: 5000 }).not.toBe(first.pid);
-    const second = supervisor.get("m");
-    expect(second?.address).toBe(first.address);
-    expect(processes()).toEqual([second?.pid]);
-    expect(exits).toMatchObject([{ code: 3 }]);
-    expect(failures).toEqual([]);
-  });
-
-  it("takes another address where somebody else has taken that", async () => {
-    const { supervisor } = createSupervisor();
-    const { start } = nasty("crash", { restart: { ...restart, minDelayMs: 1000 } });
-    const first = await supervisor.start(start);
-    process.kill(first.pid ?? 0, "SIGKILL");
-    await hasEnded(first.pid ?? 0);
-    await listening(Number(first.address.split(":")[1]));
-    await expect.poll(() => supervisor.get("m")?.pid ?? first.pid, { timeout: 5000 }).not.toBe(first.pid);
-    expect(supervisor.get("m")?.address).not.toBe(first.address);
-  });
-
-  it("ends what is left before it starts anew", async () => {
-    const { supervisor } = createSupervisor();
-    const { start, processes } = nasty("respawn,daemon,meek", { restart });
-    const { pid = 0 } = await supervisor.start(start);
-    await expect.poll(() => processes().length).toBeGreaterThan(3);
-    const before = processes();
-    process.kill(pid, "SIGKILL");
-    await expect.poll(() => supervisor.get("m")?.pid ?? pid, { timeout: 9_000 }).not.toBe(pid);
-    expect(before.filter(isRunning)).toEqual([]);
-  });
-
-  it("gives up loudly after so many in a row, each pause twice as long as the one before", async () => {
-    const { supervisor, exits, failures } = createSupervisor();
-    const { start, processes, forbidToStart, allowToStart } = startable({ ...restart, minDelayMs: 100 });
-    const { pid = 0 } = await supervisor.start(start);
-    forbidToStart();
-    const since = performance.now();
-    const failed = once(supervisor, "failed");
-    process.kill(pid, "SIGKILL");
-    await failed;
-    expect(performance.now() - since).toBeGreaterThanOrEqual(100 + 200 + 400);
-    expect(exits.map(({ code, signal }) => signal ?? code)).toEqual(["SIGKILL", 9, 9, 9]);
-    expect(failures).toHaveLength(1);
-    expect(failures[0]?.name).toBe("m");
-    expect(failures[0]?.error.message).toBe(
-      'model "m" is given up, as 3 restarts in a row did not help; at last the start of model "m" failed: its process ' +
-        "exited with code 9",
-    );
-    expect(supervisor.logs("m")).toBe("start\n".repeat(4));
-    expect(processes()).toEqual([]);
-    allowToStart();
-    await supervisor.start(start);
-  });
-
-  it("counts anew where it has been ready for longer than the longest pause", async () => {
-    const { supervisor, exits, failures } = createSupervisor();
-    const { start, forbidToStart } = startable({ maxRetries: 1, minDelayMs: 1, maxDelayMs: 100 });
-    let { pid = 0 } = await supervisor.start(start);
-    for (let times = 0; times < 3; times++) {
-      await delay(150);
-      process.kill(pid, "SIGKILL");
-      await expect.poll(() => supervisor.get("m")?.pid ?? pid, { timeout: 5000 }).not.toBe(pid);
-      pid = supervisor.get("m")?.pid ?? 0;
-    }
-    expect(failures).toEqual([]);
-    await delay(150);
-    forbidToStart();
-    const failed = once(supervisor, "failed");
-    process.kill(pid, "SIGKILL");
-    await failed;
-    expect(exits.map(({ code, signal }) => signal ?? code)).toEqual([
-      "SIGKILL",
-      "SIGKILL",
-      "SIGKILL",
-      "SIGKILL",
-      9,
-    ]);
-  });
-
-  it("is cancelled by a shutdown during the pause, also by one over HTTP, which does not find the model", async () => {
-    const { supervisor, failures } = createSupervisor();
-    const { start, processes } = nasty("crash", { restart: { ...restart, minDelayMs: 60_000 } });
-    const monitor = new BackendMonitor({ registry: supervisor });
-    const { pid = 0 } = await supervisor.start(start);
-    const exited = once(supervisor, "exit");
-    process.kill(pid, "SIGKILL");
-    await exited;
-    await expect(monitor.shutdown("m")).rejects.toThrow(ModelNotLoadedError);
-    const second = await supervisor.start({ ...start, args: [...(start.args ?? []), "another"] });
-    expect(processes()).toEqual([second.pid]);
-    expect(failures).toEqual([]);
-  });
-
-  it("does not wait for its pause where somebody starts the model", async () => {
-    const { supervisor } = createSupervisor();
-    const { start, processes } = nasty("crash", { restart: { ...restart, minDelayMs: 60_000 } });
-    const first = await supervisor.start(start);
-    const exited = once(supervisor, "exit");
-    process.kill(first.pid ?? 0, "SIGKILL");
-    await exited;
-    await delay(200);
-    const second = await supervisor.start(start);
-    expect(processes()).toEqual([second.pid]);
-  });
-
-  it("is not held up by a stranger at the address that it had", async () => {
-    const { supervisor } = createSupervisor();
-    const { start, processes } = nasty("", { restart: { ...restart, minDelayMs: 60_000 } });
-    const { pid = 0, address } = await supervisor.start(start);
-    const exited = once(supervisor, "exit");
-    process.kill(pid, "SIGKILL");
-    await exited;
-    // All of the last run has been cleared away when the other one is started.
-    await delay(300);
-    await listening(Number(address.split(":")[1]));
+    const pipes = () => process.getActiveResourcesInfo().filter((resource) => resource === "PipeWrap").length;
+    const before = pipes();
+    await supervisor.start(nasty("escaping").start);
+    const escaped = await escapedFrom(supervisor, "m");
+    expect(pipes()).toBe(before + 2);
+    await expect(supervisor.shutdown("m")).rejects.toThrow(/still answers/);
+    expect(isRunning(escaped)).toBe(true);
+    expect(pipes()).toBe(before);
+    process.kill(escaped, "SIGKILL");
+    await hasEnded(escaped);
     await supervisor.shutdown("m");
-    const second = await supervisor.start({ ...start, args: [...(start.args ?? []), "another"] });
-    expect(processes()).toEqual([second.pid]);
   });
-
-  it("does not wait for its pause where the model is started in the listener to the exit", async () => {
+  it("is hurried also where one before it failed", async () => {
     const { supervisor } = createSupervisor();
-    const { start, processes } = nasty("", { restart: { ...restart, minDelayMs: 60_000 } });
-    const { pid = 0 } = await supervisor.start(start);
-    const again = new Promise((resolve) => supervisor.once("exit", () => resolve(supervisor.start(start))));
-    process.kill(pid, "SIGKILL");
-    await again;
-    expect(processes()).toEqual([supervisor.get("m")?.pid]);
+    const { start, processes } = nasty("deaf");
+    const model = await supervisor.start(start);
+    vi.spyOn(systemReader, "table").mockRejectedValueOnce(new Error("no more files"));
+    await expect(supervisor.shutdown("m", { timeoutMs: 0 })).rejects.toThrow("no more files");
+    expect(processes()).toEqual([model.pid]);
+    expect(supervisor.list()).toEqual([model]);
+    const stopping = supervisor.shutdown("m", { timeoutMs: FOR_EVER_MS });
+    await delay(50);
+    await supervisor.shutdown("m", { timeoutMs: 0 });
+    await stopping;
+    expect(processes()).toEqual([]);
   });
-
-  it("tells those who wait for it that it is given up", async () => {
+  it("is not made shorter by one with more patience", async () => {
     const { supervisor } = createSupervisor();
-    const { start, forbidToStart } = startable({ maxRetries: 1, minDelayMs: 60_000 });
-    const { pid = 0 } = await supervisor.start(start);
-    forbidToStart();
-    const again = new Promise((resolve) => {
-      supervisor.once("exit", () => resolve(supervisor.start(start).catch((error) => error)));
-    });
-    process.kill(pid, "SIGKILL");
-    const error = await again;
-    expect(error).toBeInstanceOf(StartError);
-    expect(error).toMatchObject({ code: 9, signal: null });
+    await supervisor.start(nasty("watchful,deaf").start);
+    const stopping = supervisor.shutdown("m", { timeoutMs: 400 });
+    await delay(50);
+    await Promise.all([supervisor.shutdown("m", { timeoutMs: FOR_EVER_MS }), stopping]);
+    expect(supervisor.logs("m")).toBe("SIGTERM 15\nSIGCONT 18\n");
   });
-
-  it("is a warning of the process where nobody listens to what failed", async () => {
-    const supervisor = new BackendSupervisor();
-    onTestFinished(() => supervisor.shutdownAll());
-    const { start } = nasty("crash", { restart: { maxRetries: 0 } });
-    const { pid = 0 } = await supervisor.start(start);
-    const warned = once(process, "warning");
-    process.kill(pid, "SIGUSR2");
-    const [warning] = await warned;
-    expect(warning.name).toBe("BackendSupervisorWarning");
-    expect(warning.message).toBe(
-      'model "m" is given up, as 0 restarts in a row did not help; at last its process exited with code 3',
-    );
+  it("lets go of the log after ten minutes", async () => {
+    const { supervisor } = createSupervisor();
+    await supervisor.start(nasty("polite").start);
+    await supervisor.shutdown("m");
+    expect(supervisor.logs("m")).toMatch(/SIGTERM/);
+    const now = performance.now();
+    vi.spyOn(performance, "now").mockReturnValue(now + 600_001);
+    expect(supervisor.logs("m")).toBeUndefined();
   });
 });
 
@@ -950,5 +858,16 @@ describe.skipIf(!isLinux)("shutdownAll", () => {
       expect(processes()).not.toEqual([]);
     }
     expect(processes()).toEqual([]);
+  });
+
+  it("stops all at the same time", async () => {
+    const { supervisor } = createSupervisor();
+    const models = ["one", "other"].map((name) => nasty("watchful,deaf", { name }));
+    for (const { start } of models) await supervisor.start(start);
+    const stopping = supervisor.shutdownAll({ timeoutMs: FOR_EVER_MS });
+    await expect.poll(() => supervisor.logs("one")).toContain("SIGTERM");
+    await expect.poll(() => supervisor.logs("other")).toContain("SIGTERM");
+    await supervisor.shutdownAll({ timeoutMs: 0 });
+    await stopping;
   });
 });

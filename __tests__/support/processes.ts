@@ -183,8 +183,11 @@ export const canChoosePid = (() => {
 /** Starts a process that gets a certain id, which no process has now: the kernel gives ids in turn. */
 export async function startWithPid(pid: number): Promise<Started> {
   for (let attempt = 0; attempt < 200; attempt++) {
+    const lastPid = readFileSync(LAST_PID);
     writeFileSync(LAST_PID, `${pid - 1}`);
     const child = spawn("sleep", ["60"], { stdio: "ignore" });
+    // Whatever is started next is not to get the id of a process that another test has just seen end.
+    writeFileSync(LAST_PID, lastPid);
     if (child.pid === pid) {
       onTestFinished(() => killAtLast(pid));
       return { pid, words: [], process: child };

@@ -1,11 +1,16 @@
-import { onTestFinished } from "vitest";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, onTestFinished } from "vitest";
 import {
   type BackendExit,
   type BackendFailure,
   BackendSupervisor,
   type StartOptions,
 } from "../../lib/index.js";
-import { bearersOf, markedEnvironment, script } from "./processes.js";
+import { bearersOf, isRunning, markedEnvironment, script } from "./processes.js";
 
 /** A supervisor until the end of the test, and what it reported. */
 export function createSupervisor() {
@@ -29,4 +34,36 @@ export function nasty(kind = "", options: Partial<StartOptions> = {}) {
     env: { ...env, ...options.env },
   };
   return { start, processes: () => bearersOf(mark) };
+}
+
+/** Listens at a port until the end of the test. */
+export function listening(port: number) {
+  const server = createServer().listen(port, "127.0.0.1");
+  onTestFinished(() => void server.close());
+  return once(server, "listening");
+}
+
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), "supervisor-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  return folder;
+}
+
+/** The warnings of this process, from now on. */
+export function warningsOfProcess(): Error[] {
+  const warnings: Error[] = [];
+  const onWarning = (warning: Error) => warnings.push(warning);
+  process.on("warning", onWarning);
+  onTestFinished(() => void process.off("warning", onWarning));
+  return warnings;
+}
+
+/** The id of what a backend of kind "escaping" leaves behind. */
+export async function escapedFrom(supervisor: BackendSupervisor, name: string): Promise<number> {
+  await expect.poll(() => supervisor.logs(name)).toMatch(/^\d+\n$/);
+  const pid = Number(supervisor.logs(name));
+  onTestFinished(() => {
+    if (isRunning(pid)) process.kill(pid, "SIGKILL");
+  });
+  return pid;
 }

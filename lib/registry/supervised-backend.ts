@@ -17,8 +17,8 @@ import { StartError } from "./start-error.js";
 export interface BackendOwner {
   readonly createClient: BackendClientFactory;
   readonly output: RecentOutput;
-  /** A free address that no other backend has been given. */
-  chooseAddress(): Promise<string>;
+  /** Has a free address reserved that no other backend has. */
+  chooseAddress(reserve: (address: string) => void): Promise<void>;
   /** Its process ended, and nobody asked it to. */
   exited(end: RunEnd): void;
   /** It was ready once, and is not to be again: it was started in vain too often, or something of it can't be stopped. */
@@ -144,13 +144,13 @@ export class SupervisedBackend {
   /** Starts it and waits until it is ready. Where it does not get there, everything of it is stopped. */
   async #launch(): Promise<LoadedModel> {
     const { name, command } = this.#plan;
-    this.address = await this.#chooseAddress();
+    const address = await this.#chooseAddress();
     this.#stop.signal.throwIfAborted();
-    const run = this.#spawn(withAddress(command, this.address));
+    const run = this.#spawn(withAddress(command, address));
     this.#run = run;
     try {
       await run.spawned;
-      const model = { name, address: this.address, pid: run.pid, startTime: await run.identify() };
+      const model = { name, address, pid: run.pid, startTime: await run.identify() };
       await this.#untilHealthy(run, model);
       await run.lookAtTree();
       this.#stop.signal.throwIfAborted();
@@ -167,12 +167,19 @@ export class SupervisedBackend {
   }
 
   async #chooseAddress(): Promise<string> {
-    if (this.address !== undefined && !(await isListening(this.address))) return this.address;
-    if (this.#plan.address === undefined) return this.#owner.chooseAddress();
-    throw new StartError(
-      `${this.#start} failed: something listens at ${quote(this.#plan.address)} already; end that, or leave out the ` +
-        "address to have a free one chosen",
-    );
+    const isTaken = this.address !== undefined && (await isListening(this.address));
+    if (isTaken && this.#plan.address !== undefined) {
+      throw new StartError(
+        `${this.#start} failed: something listens at ${quote(this.#plan.address)} already; end that, or leave out the ` +
+          "address to have a free one chosen",
+      );
+    }
+    if (isTaken || this.address === undefined) {
+      await this.#owner.chooseAddress((address) => {
+        this.address = address;
+      });
+    }
+    return this.address as string;
   }
 
   #spawn(command: BackendCommand): BackendRun {

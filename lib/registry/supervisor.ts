@@ -193,7 +193,7 @@ export class BackendSupervisor
     const backend = new SupervisedBackend(plan, {
       createClient: this.#createClient,
       output: this.#logs.open(name),
-      chooseAddress: () => this.#chooseAddress(),
+      chooseAddress: (reserve) => this.#chooseAddress(reserve),
       // A listener that throws is the host's concern, as with any event, and keeps nothing here from being done.
       exited: ({ code, signal, stderr }) => {
         process.nextTick(() => this.emit("exit", { name, code, signal, stderr }));
@@ -213,11 +213,12 @@ export class BackendSupervisor
     return backend;
   }
 
-  async #chooseAddress(): Promise<string> {
+  async #chooseAddress(reserve: (address: string) => void): Promise<void> {
     for (;;) {
       const chosen = await freeLoopbackAddress();
       // Another one may have been given it, and not listen yet.
-      if (![...this.#backends.values()].some(({ address }) => address === chosen)) return chosen;
+      if ([...this.#backends.values()].some(({ address }) => address === chosen)) continue;
+      return reserve(chosen);
     }
   }
 }
