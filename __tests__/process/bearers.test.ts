@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { Bearers } from "../../lib/process/bearers.js";
+import { idsIn } from "../../lib/process/identity.js";
 import type { ProcessEntry } from "../../lib/process/reader.js";
 
 describe("Bearers", () => {
@@ -23,5 +24,13 @@ describe("Bearers", () => {
     const bearers = new Bearers();
     bearers.learn(process, undefined);
     expect([bearers.knows(process), bearers.bear(process, "two")]).toEqual([true, false]);
+  });
+});
+
+describe("idsIn", () => {
+  it("reads the variable itself, and none whose name only begins alike", () => {
+    const [other, own] = ["EXPRESS_BACKEND_MONITOR_ID_2=x", "EXPRESS_BACKEND_MONITOR_ID=one two"];
+    expect(idsIn(`A=1\0${other}\0${own}\0B=2\0`)).toEqual(["one", "two"]);
+    expect(idsIn(`${other}\0`)).toEqual([]);
   });
 });

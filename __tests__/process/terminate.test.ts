@@ -112,6 +112,8 @@ describe.skipIf(!isLinux)("terminateProcessTree", () => {
   it("takes a zombie that nobody reaps for gone", async () => {
     const { pid: parent, words } = await start("sh", ["-c", 'sleep 60 & echo "$! $$"; exec sleep 60']);
     const pid = Number(words[0]);
+    // The shell itself would reap it.
+    await expect.poll(() => readFileSync(`/proc/${parent}/comm`, "utf8")).toBe("sleep\n");
     await terminateProcessTree(pid);
     expect(readFileSync(`/proc/${pid}/status`, "utf8")).toMatch(/^State:\s+Z/m);
     expect(isRunning(parent)).toBe(true);

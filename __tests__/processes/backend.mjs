@@ -88,7 +88,8 @@ server.on("stream", (stream, headers) => {
   stream.respond(GRPC, { waitForTrailers: true });
   stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }));
   stream.end(REPLY_OK);
-  if (is("stopped")) setTimeout(() => process.kill(process.pid, "SIGSTOP"), 20);
+  // Once the reply has been sent.
+  if (is("stopped")) stream.on("close", () => setTimeout(() => process.kill(process.pid, "SIGSTOP"), 20));
 });
 const [host, port] = addr.split(":");
 server.listen(Number(port), host, () => {

@@ -508,11 +508,11 @@ describe.skipIf(!isLinux)("start", () => {
     await expect(supervisor.start(start)).rejects.toThrow(
       /can't be started before all of its last run is stopped/,
     );
-    expect(failures).toEqual([]);
     process.kill(escaped, "SIGKILL");
     await hasEnded(escaped);
     await supervisor.shutdown("m");
     await supervisor.start({ ...start, args: nasty().start.args });
+    expect(failures).toEqual([]);
   });
   it("names what is left where it is cancelled", async () => {
     const { supervisor } = createSupervisor();
@@ -732,6 +732,19 @@ describe.skipIf(!isLinux)("shutdown", () => {
     process.kill(pid, "SIGKILL");
     await stopping;
   });
+  it("is over where that which it could not stop ends by itself, so that it may be started again", async () => {
+    const { supervisor, exits, failures } = createSupervisor();
+    const { start, processes } = nasty("deaf");
+    const first = await supervisor.start(start);
+    vi.spyOn(systemReader, "table").mockRejectedValueOnce(new Error("no more files"));
+    await expect(supervisor.shutdown("m", { timeoutMs: 0 })).rejects.toThrow("no more files");
+    process.kill(first.pid ?? 0, "SIGKILL");
+    await expect.poll(() => supervisor.list()).toEqual([]);
+    const second = await supervisor.start(start);
+    expect(processes()).toEqual([second.pid]);
+    expect([exits, failures]).toEqual([[], []]);
+  });
+
   it("closes the pipes, though something that can't be found holds them open", async () => {
     const { supervisor } = createSupervisor();
     const pipes = () => process.getActiveResourcesInfo().filter((resource) => resource === "PipeWrap").length;

@@ -2,7 +2,7 @@ import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from "node:chi
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
+import { createServer, type Server } from "node:net";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -36,20 +36,36 @@ export async function start(command: string, args: string[], options: SpawnOptio
   const child = spawn(command, args, { ...options, stdio: ["ignore", "pipe", "inherit"] });
   if (child.pid === undefined || !child.stdout) throw new Error(`${command} could not be started`);
   const { pid } = child;
-  onTestFinished(() => killAtLast(pid));
+  killAtLast(pid);
   const lines = createInterface({ input: child.stdout });
   const [line] = (await once(lines, "line")) as [string];
   const words = line.split(" ");
   // What a script starts is killed too, should the test have failed before it ended it.
-  for (const word of words) if (/^\d+$/.test(word)) onTestFinished(() => killAtLast(Number(word)));
+  for (const word of words) if (/^\d+$/.test(word)) killAtLast(Number(word));
   return { pid, words, process: child };
 }
 
+/** Kills a process at the end of the test, unless it has ended by then and its id is another one's. */
 function killAtLast(pid: number) {
+  const startTime = kernelStartTime(pid);
+  onTestFinished(() => {
+    if (kernelStartTime(pid) === startTime) kill(pid);
+  });
+}
+
+function kill(pid: number) {
   try {
     process.kill(pid, "SIGKILL");
   } catch {
     // It has ended, as it should.
+  }
+}
+
+function kernelStartTime(pid: number): string | undefined {
+  try {
+    return readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ")[19];
+  } catch {
+    return undefined;
   }
 }
 
@@ -123,7 +139,7 @@ const MARK = "TEST_MARK";
 export function markedEnvironment(): { mark: string; env: Record<string, string> } {
   const mark = randomUUID();
   onTestFinished(() => {
-    for (const pid of bearersOf(mark)) killAtLast(pid);
+    for (const pid of bearersOf(mark)) kill(pid);
   });
   return { mark, env: { [MARK]: mark } };
 }
@@ -182,18 +198,36 @@ export const canChoosePid = (() => {
 
 /** Starts a process that gets a certain id, which no process has now: the kernel gives ids in turn. */
 export async function startWithPid(pid: number): Promise<Started> {
-  for (let attempt = 0; attempt < 200; attempt++) {
-    const lastPid = readFileSync(LAST_PID);
-    writeFileSync(LAST_PID, `${pid - 1}`);
-    const child = spawn("sleep", ["60"], { stdio: "ignore" });
-    // Whatever is started next is not to get the id of a process that another test has just seen end.
-    writeFileSync(LAST_PID, lastPid);
-    if (child.pid === pid) {
-      onTestFinished(() => killAtLast(pid));
-      return { pid, words: [], process: child };
+  const lock = await lockPids();
+  try {
+    for (let attempt = 0; attempt < 200; attempt++) {
+      const lastPid = readFileSync(LAST_PID);
+      writeFileSync(LAST_PID, `${pid - 1}`);
+      const child = spawn("sleep", ["60"], { stdio: "ignore" });
+      // Whatever is started next is not to get the id of a process that another test has just seen end.
+      writeFileSync(LAST_PID, lastPid);
+      if (child.pid === pid) {
+        killAtLast(pid);
+        return { pid, words: [], process: child };
+      }
+      child.kill("SIGKILL");
+      await once(child, "exit");
     }
-    child.kill("SIGKILL");
-    await once(child, "exit");
+  } finally {
+    lock.close();
   }
   throw new Error(`no process could be started with the id ${pid}`);
+}
+
+/** Tests run side by side, and only one at a time may choose an id. The kernel takes the lock back from one that dies. */
+async function lockPids(): Promise<Server> {
+  for (;;) {
+    const lock = createServer().listen("\0express-backend-monitor-test-pids");
+    try {
+      await once(lock, "listening");
+      return lock;
+    } catch {
+      await delay(5);
+    }
+  }
 }
