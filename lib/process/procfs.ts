@@ -6,7 +6,7 @@
  * slices, so that the event loop goes on in between. `cmdline` and `environ` are not read so: they wait for the lock of
  * the process' address space, and a process that hangs may hold that for long.
  */
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { uptime } from "node:os";
 import { setTimeout as delay, setImmediate } from "node:timers/promises";
@@ -51,8 +51,20 @@ function isHidden(error: unknown): boolean {
   return code === "EACCES" || code === "EPERM";
 }
 
+const record = Buffer.allocUnsafeSlow(64 * 1024);
+
+/** A file that is a single record, as `stat` and `status` are: one read gives all of it. */
+function readRecord(path: string): string {
+  const file = openSync(path, "r");
+  try {
+    return record.toString("latin1", 0, readSync(file, record, 0, record.length, 0));
+  } finally {
+    closeSync(file);
+  }
+}
+
 function readStat(pid: number): Stat | undefined {
-  const text = unlessGone(() => readFileSync(`/proc/${pid}/stat`, "latin1"));
+  const text = unlessGone(() => readRecord(`/proc/${pid}/stat`));
   if (text === undefined) return undefined;
   // The command is in parentheses, and may hold spaces and parentheses itself: fields are counted behind the last.
   const end = text.lastIndexOf(")");
@@ -97,10 +109,10 @@ function findVisible(pid: number): Stat | undefined {
 
 /** A process' `status`. Where its first thread has ended alone, the others still tell what memory they have. */
 function readStatus(pid: number): string | undefined {
-  const status = unlessGone(() => readFileSync(`/proc/${pid}/status`, "latin1"));
+  const status = unlessGone(() => readRecord(`/proc/${pid}/status`));
   if (status === undefined || status.includes("VmRSS:")) return status;
   const others = readThreads(pid).map((thread) =>
-    unlessGone(() => readFileSync(`/proc/${pid}/task/${thread}/status`, "latin1")),
+    unlessGone(() => readRecord(`/proc/${pid}/task/${thread}/status`)),
   );
   return others.find((other) => other?.includes("VmRSS:")) ?? status;
 }
