@@ -23,6 +23,7 @@ export {
   type MonitorAnswer,
   type ShutdownOptions,
 } from "./monitor.js";
+export { TerminateError } from "./process/terminate-error.js";
 export { InMemoryModelRegistry, type Registration } from "./registry/memory.js";
 export type { RestartPolicy, StartOptions } from "./registry/plan.js";
 export type { ModelRegistry, RegistryShutdownOptions } from "./registry/registry.js";

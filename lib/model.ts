@@ -1,4 +1,4 @@
-/** A model that is loaded: a backend process, or one on another machine, serves it. */
+/** A model that is loaded: a backend serves it, on this machine or another. */
 export interface LoadedModel {
   /** What requests call it. */
   readonly name: string;

@@ -1,8 +1,9 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { randomUUID } from "node:crypto";
+import { pbkdf2, randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
+import { promisify } from "node:util";
 import { afterEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { environmentWithId } from "../../lib/process/identity.js";
 import { processStartTime, TerminateError, terminateProcessTree } from "../../lib/process/index.js";
@@ -312,6 +313,26 @@ describe.skipIf(!isLinux)("a tree whose processes bear an id", () => {
     expect(bearersOf(mark)).toEqual([]);
   });
 
+  it.each([
+    [
+      "the threads that read files are busy",
+      () => Array.from({ length: 12 }, () => promisify(pbkdf2)("", "", 400_000, 64, "sha512")),
+    ],
+    ["the event loop is held up", () => [new Promise((resolve) => setImmediate(() => resolve(block(700))))]],
+  ])("has those whose environment can't be read in time, as %s", async (_why, hold) => {
+    const { mark, env } = markedEnvironment();
+    const id = randomUUID();
+    const { pid } = await startBackend("daemon", environmentWithId(env, id));
+    const startTime = await processStartTime(pid);
+    await expect
+      .poll(() => bearersOf(mark).filter((each) => each !== pid && isOrphan(each, pid)))
+      .not.toEqual([]);
+    const held = hold();
+    await terminateTree(trackTree(pid, { id, startTime }), 100);
+    expect(bearersOf(mark)).toEqual([]);
+    await Promise.all(held);
+  });
+
   it("does not have those that bear another id, nor those that only look alike", async () => {
     const [id, other] = [randomUUID(), randomUUID()];
     const { pid } = await startBackend("daemon", environmentWithId({}, id));
@@ -339,6 +360,11 @@ describe.skipIf(!isLinux)("a tree whose processes bear an id", () => {
     expect(bearersOf(mark)).toEqual([]);
   });
 });
+
+/** Holds up the event loop. */
+function block(ms: number): void {
+  for (const end = performance.now() + ms; performance.now() < end; );
+}
 
 /** Whether a process was handed to another parent than the backend that it comes from. */
 function isOrphan(pid: number, backend: number): boolean {
@@ -374,6 +400,19 @@ describe.skipIf(!isLinux)("terminateTree", () => {
     expect(isRunning(pid)).toBe(true);
     expect(child.signalCode).toBeNull();
   });
+  it("names what it is not permitted to end, and may be called again", async () => {
+    const { pid } = await startScript("stubborn.mjs");
+    const denied = vi.spyOn(process, "kill").mockImplementation(() => {
+      throw Object.assign(new Error("kill EPERM"), { code: "EPERM" });
+    });
+    await expect(terminateProcessTree(pid)).rejects.toThrow(
+      `the operating system does not permit to stop these processes: ${pid} ("node")`,
+    );
+    denied.mockRestore();
+    await terminateProcessTree(pid, { timeoutMs: 100 });
+    expect(isRunning(pid)).toBe(false);
+  });
+
   it("gives up on what is still there long after SIGKILL", async () => {
     vi.useFakeTimers({ toFake: ["performance"] });
     onTestFinished(() => void vi.useRealTimers());
@@ -448,13 +487,13 @@ describe.skipIf(!isLinux)("killTreeNow", () => {
 
 describe.skipIf(!isLinux)("trackTree with an id", () => {
   it("takes nothing for gone that a single look can miss", async () => {
-    const hidden: ProcessEntry = { pid: 4_000_000, ppid: 1, startTime: 5, command: "x" };
+    const id = randomUUID();
+    const hidden: ProcessEntry = { pid: 4_000_000, ppid: 1, startTime: 5, command: "x", ids: [id] };
     const looks = [[], [], [], [hidden]];
-    vi.spyOn(systemReader, "bearsId").mockReturnValue(true);
     vi.spyOn(systemReader, "table").mockImplementation(async () => looks.shift() ?? []);
-    expect(await trackTree(4_000_001, { id: randomUUID() }).left()).toEqual([hidden]);
+    expect(await trackTree(4_000_001, { id }).left()).toEqual([hidden]);
     const looksNow = [[], [], [], [hidden]];
     vi.spyOn(systemReader, "tableNow").mockImplementation(() => looksNow.shift() ?? []);
-    expect(trackTree(4_000_001, { id: randomUUID() }).leftNow()).toEqual([hidden]);
+    expect(trackTree(4_000_001, { id }).leftNow(true)).toEqual([hidden]);
   });
 });

@@ -90,7 +90,7 @@ describe.skipIf(!isLinux)("by /proc", () => {
     const bearer = await startScript("family.mjs", [], { env });
     const stranger = await startScript("stubborn.mjs");
     const bearersIn = (table: ProcessEntry[], ofId: string) =>
-      table.filter((process) => procfs.bearsId(process, ofId)).map((process) => process.pid);
+      table.filter(({ ids }) => ids?.includes(ofId)).map((process) => process.pid);
     const table = await procfs.table(true);
     expect(bearersIn(table, id).sort()).toEqual(bearer.words.map(Number).sort());
     expect(bearersIn(table, another)).toHaveLength(5);
@@ -150,9 +150,15 @@ describe.skipIf(process.platform === "win32")(
       vi.useFakeTimers({ toFake: ["Date"], now: 1e12 });
       onTestFinished(() => void vi.useRealTimers());
       expect(portable.tableNow()).toEqual([
-        { pid: 1, ppid: 0, startTime: 1e12 - (((2 * 24 + 3) * 60 + 4) * 60 + 5) * 1000, command: "init" },
-        { pid: 20, ppid: 1, startTime: 1e12 - ((60 + 2) * 60 + 3) * 1000, command: "Some Program" },
-        { pid: 30, ppid: 20, startTime: 1e12 - (4 * 60 + 5) * 1000, command: "sh" },
+        {
+          pid: 1,
+          ppid: 0,
+          startTime: 1e12 - (((2 * 24 + 3) * 60 + 4) * 60 + 5) * 1000,
+          command: "init",
+          ids: [],
+        },
+        { pid: 20, ppid: 1, startTime: 1e12 - ((60 + 2) * 60 + 3) * 1000, command: "Some Program", ids: [] },
+        { pid: 30, ppid: 20, startTime: 1e12 - (4 * 60 + 5) * 1000, command: "sh", ids: [] },
       ]);
     });
   },

@@ -236,18 +236,24 @@ describe.skipIf(!isLinux)("restart", () => {
     await supervisor.start(start);
   });
 
-  it("counts anew where it has been ready for longer than the longest pause", async () => {
+  it.each([
+    ["a minute", 5, 60_001],
+    ["the longest pause", 120_000, 120_001],
+  ])("counts anew where it has been ready for longer than %s", async (_what, maxDelayMs, readyMs) => {
+    let passedMs = 0;
+    const { now } = performance;
+    vi.spyOn(performance, "now").mockImplementation(() => now.call(performance) + passedMs);
     const { supervisor, exits, failures } = createSupervisor();
-    const { start, forbidToStart } = startable({ maxRetries: 1, minDelayMs: 1, maxDelayMs: 100 });
+    const { start, forbidToStart } = startable({ maxRetries: 1, minDelayMs: 1, maxDelayMs });
     let { pid = 0 } = await supervisor.start(start);
     for (let times = 0; times < 3; times++) {
-      await delay(150);
+      passedMs += readyMs;
       process.kill(pid, "SIGKILL");
       await expect.poll(() => supervisor.get("m")?.pid ?? pid, { timeout: 5000 }).not.toBe(pid);
       pid = supervisor.get("m")?.pid ?? 0;
     }
     expect(failures).toEqual([]);
-    await delay(150);
+    passedMs += readyMs;
     forbidToStart();
     const failed = once(supervisor, "failed");
     process.kill(pid, "SIGKILL");
@@ -328,7 +334,7 @@ describe.skipIf(!isLinux)("restart", () => {
 
   it("is given up, too, where it is ready each time, but not for long", async () => {
     const { supervisor, exits, failures } = createSupervisor();
-    const { start, processes } = nasty("", { restart: { maxRetries: 2, minDelayMs: 1, maxDelayMs: 60_000 } });
+    const { start, processes } = nasty("", { restart: { maxRetries: 2, minDelayMs: 1, maxDelayMs: 1 } });
     let { pid = 0 } = await supervisor.start(start);
     const failed = once(supervisor, "failed");
     for (let restarts = 0; restarts < 2; restarts++) {

@@ -37,12 +37,14 @@ export async function isListening(target: string): Promise<boolean> {
   const socket = connect({ ...options, timeout: CONNECT_TIMEOUT_MS });
   try {
     return await new Promise((resolve, reject) => {
-      socket.once("connect", () => resolve(true));
+      // From a port of the same number, it is connected to itself: nobody listens there.
+      socket.once("connect", () => resolve(!("port" in options) || socket.localPort !== options.port));
       // No answer at all is that of a listener with a full queue: here, a refusal comes at once.
       socket.once("timeout", () => resolve(true));
       socket.once("error", (error: NodeJS.ErrnoException) => {
         if (error.code === "EMFILE" || error.code === "ENFILE") reject(error);
-        else resolve(false);
+        // The answer of a socket with a path whose queue is full.
+        else resolve(error.code === "EAGAIN");
       });
     });
   } finally {

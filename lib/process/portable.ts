@@ -73,7 +73,10 @@ async function readTable(): Promise<ProcessEntry[]> {
   return identify(await list());
 }
 
-/** With start times, and without zombies. */
+/**
+ * With start times, and without zombies. There are no ids: ps shows environments on some systems, to some users, and run
+ * together with the command line.
+ */
 async function identify(listed: readonly ListedProcess[]): Promise<ProcessEntry[]> {
   // ps-list has no start times on Windows; pidusage knows a process' age.
   const measured = isWindows ? await measure(listed.map(({ pid }) => pid)) : new Map<number, Measurement>();
@@ -82,7 +85,7 @@ async function identify(listed: readonly ListedProcess[]): Promise<ProcessEntry[
     const start = startTime?.getTime() ?? (measurement && measurement.timestamp - measurement.elapsed);
     // The command line of a zombie is "[name] <defunct>" in Linux' ps, and "(name)" in BSD's.
     const isZombie = /^\[.*\] <defunct>$|^\(.*\)$/.test(cmd);
-    return start === undefined || isZombie ? [] : [{ pid, ppid, startTime: start, command: name }];
+    return start === undefined || isZombie ? [] : [{ pid, ppid, startTime: start, command: name, ids: [] }];
   });
 }
 
@@ -99,7 +102,7 @@ function readTableNow(): ProcessEntry[] {
     const startTime = now - parseElapsedMs(age);
     return state?.startsWith("Z")
       ? []
-      : [{ pid: Number(pid), ppid: Number(ppid), startTime, command: command.join(" ") }];
+      : [{ pid: Number(pid), ppid: Number(ppid), startTime, command: command.join(" "), ids: [] }];
   });
 }
 
@@ -118,8 +121,6 @@ export const portable: ProcessReader = {
   tree: async (pid) => withDescendants(sameStart, await readTable(), (process) => process.pid === pid),
   table: shareNext(readTable),
   tableNow: readTableNow,
-  // ps shows environments on some systems, to some users, and run together with the command line.
-  bearsId: () => false,
   sameStart,
 
   async usage(processes) {

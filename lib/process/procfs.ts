@@ -3,8 +3,8 @@
  *
  * `stat`, `status` and `children` are read synchronously: the kernel answers them from memory within some
  * ten microseconds, a tenth of what a trip through Node's thread pool costs. Long runs of them are cut into
- * slices, so that the event loop goes on in between. `cmdline` and `environ` are not read so: they wait for the lock of
- * the process' address space, and a process that hangs may hold that for long.
+ * slices, so that the event loop goes on in between. `cmdline` and `environ` are not read so, but at the end of this
+ * process: they wait for the lock of the process' address space, and a process that hangs may hold that for long.
  */
 import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
 import { readFile } from "node:fs/promises";
@@ -20,8 +20,8 @@ const TICK_MS = 10;
 const SLICE_MS = 0.5;
 const FILES_AT_ONCE = 16;
 
-/** How long the command line or the environment of a process is waited for. */
-const STRINGS_TIMEOUT_MS = 500;
+/** How long the command lines or the environments of some processes are waited for. */
+const READINGS_TIMEOUT_MS = 500;
 
 const sameStart = (a: number, b: number) => a === b;
 
@@ -198,30 +198,54 @@ let ownStartTime: number | undefined;
 
 async function readTable(withIds: boolean): Promise<ProcessEntry[]> {
   const table: ProcessEntry[] = [];
-  const environments: Promise<void>[] = [];
+  const ids = new Map<number, readonly string[]>();
+  let readings: Promise<unknown>[] = [];
   const breathe = slicer();
   for (const pid of readPids()) {
     const stat = findStat(pid);
     if (stat) table.push(stat);
-    if (stat && withIds && mayBear(stat) && !bearers.knows(stat)) {
-      const learnt = readStrings(pid, "environ").then((environment) => bearers.learn(stat, environment));
-      // Waited for below, unless something else fails before.
-      learnt.catch(() => {});
-      environments.push(learnt);
+    if (stat && withIds && mayBear(stat)) {
+      const known = bearers.idsOf(stat);
+      if (known) ids.set(pid, known);
+      else
+        readings.push(
+          bearers.read(stat, () => readStrings(pid, "environ")).then((read) => ids.set(pid, read)),
+        );
+    } else {
+      ids.set(pid, []);
     }
-    if (environments.length === FILES_AT_ONCE) await Promise.all(environments.splice(0));
+    if (readings.length === FILES_AT_ONCE) {
+      await inTime(readings);
+      readings = [];
+    }
     await breathe();
   }
-  await Promise.all(environments);
-  if (withIds) bearers.forgetAllBut(table);
-  return table;
+  await inTime(readings);
+  if (!withIds) return table;
+  bearers.forgetAllBut(table);
+  return table.map((process) => ({ ...process, ids: ids.get(process.pid) }));
 }
 
 function readTableNow(withIds: boolean): ProcessEntry[] {
   const table = readPids().flatMap((pid) => findStat(pid) ?? []);
-  const unknown = withIds ? table.filter((process) => mayBear(process) && !bearers.knows(process)) : [];
-  for (const process of unknown) bearers.learn(process, readEnvironmentNow(process.pid));
-  return table;
+  return withIds ? table.map((process) => ({ ...process, ids: readIdsNow(process) })) : table;
+}
+
+function readIdsNow(process: ProcessEntry): readonly string[] {
+  // One that is being read may be one that hangs, and would have this process hang with it.
+  if (!mayBear(process) || bearers.isReading(process)) return [];
+  return bearers.idsOf(process) ?? bearers.learn(process, readEnvironmentNow(process.pid));
+}
+
+/** Waits for readings as long as they may take, which is less than a process that hangs takes. */
+async function inTime(readings: readonly Promise<unknown>[]): Promise<void> {
+  const isOver = new AbortController();
+  const tooLong = delay(READINGS_TIMEOUT_MS, undefined, { signal: isOver.signal }).catch(() => {});
+  try {
+    await Promise.race([Promise.all(readings), tooLong]);
+  } finally {
+    isOver.abort();
+  }
 }
 
 async function readTree(pid: number): Promise<ProcessEntry[]> {
@@ -245,18 +269,13 @@ async function readTree(pid: number): Promise<ProcessEntry[]> {
 
 /**
  * What a process was started with, a zero byte after each string: `""` where there is nothing, or not any more; `undefined`
- * where it is hidden, or the process hangs.
+ * where it is hidden. Takes as long as the process hangs.
  */
 async function readStrings(pid: number, file: "cmdline" | "environ"): Promise<string | undefined> {
-  const isRead = new AbortController();
-  const tooLong = delay(STRINGS_TIMEOUT_MS, undefined, { signal: isRead.signal });
   try {
-    return await Promise.race([readFile(`/proc/${pid}/${file}`, "utf8"), tooLong]);
+    return await readFile(`/proc/${pid}/${file}`, "utf8");
   } catch (error) {
     return explainUnread(error);
-  } finally {
-    isRead.abort();
-    tooLong.catch(() => {});
   }
 }
 
@@ -282,7 +301,6 @@ export const procfs: ProcessReader = {
   tree: readTree,
   table: (withIds = false) => (withIds ? tableWithIds() : table()),
   tableNow: (withIds = false) => readTableNow(withIds),
-  bearsId: (process, id) => bearers.bear(process, id),
   sameStart,
 
   isStillThere(process) {
@@ -307,9 +325,13 @@ export const procfs: ProcessReader = {
     const found: ProcessEntry[] = [];
     for (let first = 0; first < candidates.length; first += FILES_AT_ONCE) {
       const group = candidates.slice(first, first + FILES_AT_ONCE);
-      const lists = await Promise.all(group.map(({ pid }) => readStrings(pid, "cmdline")));
-      found.push(...group.filter((_, index) => accepts(lists[index]?.split("\0") ?? [])));
+      const read = async (process: ProcessEntry) => {
+        const args = await readStrings(process.pid, "cmdline");
+        if (accepts(args?.split("\0") ?? [])) found.push(process);
+      };
+      await inTime(group.map(read));
     }
-    return found;
+    // A copy: what comes late is too late.
+    return [...found];
   },
 };

@@ -9,6 +9,11 @@ export interface ProcessEntry {
   readonly startTime: number;
   /** The name of what it runs, for messages. */
   readonly command: string;
+  /**
+   * The ids that it bears, see `environmentWithId`; none where the system does not tell. Absent where they were not asked for,
+   * or could not be read in time.
+   */
+  readonly ids?: readonly string[] | undefined;
 }
 
 /**
@@ -43,14 +48,11 @@ export interface ProcessReader {
   /** The process of this id and its descendants, zombies among them, parents first; empty where there is none. */
   tree(pid: number): Promise<ProcessEntry[]>;
   /**
-   * Every process that can be seen, read after the call. With `withIds`, the ids that they bear are read too, where the
-   * system tells.
+   * Every process that can be seen, read after the call; `withIds`, with the ids that they bear.
    */
   table(withIds?: boolean): Promise<ProcessEntry[]>;
   /** The same, without a turn of the event loop in between; empty where the system can't be asked so. */
   tableNow(withIds?: boolean): ProcessEntry[];
-  /** Whether a process of the last table that was read `withIds` bears an id; see `environmentWithId`. */
-  bearsId(process: ProcessEntry, id: string): boolean;
   /** The usage of those of these processes that are still there. */
   usage(processes: readonly ProcessEntry[]): Promise<ProcessUsage[]>;
   /** Looks again, on the spot, whether this process is still there; `true` where the system can't be asked so fast. */

@@ -4,6 +4,7 @@ import type { ProcessEntry } from "./reader.js";
 /** Processes were left that could not be ended. */
 export class TerminateError extends Error {
   override readonly name = "TerminateError";
+  /** Those that are left: their ids, and the names of what they run. */
   readonly processes: readonly { readonly pid: number; readonly command: string }[];
 
   constructor(reason: string, left: readonly ProcessEntry[]) {

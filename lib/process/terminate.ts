@@ -28,13 +28,13 @@ const KILL_NOW_TIMEOUT_MS = 1_000;
 const POLL_MS = 5;
 const LOOK_MS = 100;
 
-/** How long it is waited for a tree to have no new processes any more before those that are there are killed. */
+/** How long a tree is frozen for to have no new processes any more; then those that are there are killed. */
 const FREEZE_TIMEOUT_MS = 1_000;
 
 /**
- * What a process is sent, one stage after the other. First, it is continued too, as systemd does it: a process that is
- * stopped could not end by itself. Then the whole tree is stopped before any of it is killed: what is stopped neither forks
- * nor leaves children to another parent, so that all of it is seen. Windows has neither signal.
+ * What a process is sent, one stage after the other. At first it is continued, too, as systemd does it: a frozen process could
+ * not end by itself. Then the whole tree is frozen before any of it is killed: what is frozen neither forks nor leaves
+ * children to another parent, so that all of it is seen. Windows has neither signal.
  */
 const STAGES: readonly (readonly NodeJS.Signals[])[] =
   process.platform === "win32"
@@ -45,8 +45,8 @@ const FREEZE = 1;
 const KILL = 2;
 
 /**
- * Ends a process and all its descendants: `SIGTERM` to each (and `SIGCONT`, for one that is stopped), then patience,
- * `SIGKILL` to whatever is left; it resolves once it has seen that nothing is. Where there is nothing to end, that is at
+ * Ends a process and all its descendants: `SIGTERM` to each (and `SIGCONT`, for one that is frozen by `SIGSTOP`), then
+ * patience, `SIGKILL` to whatever is left; it resolves once it has seen that nothing is. Where there is nothing to end, that is at
  * once.
  *
  * @throws {TerminateError} where something is left, or where this process itself or one of its ancestors is meant.
@@ -68,7 +68,7 @@ export async function terminateTree(
   const killAt = performance.now() + timeoutMs;
   const giveUpAt = killAt + KILL_TIMEOUT_MS;
   const targets = new Targets();
-  // Nothing is to be left stopped for ever, whatever happens in between.
+  // Nothing is to be left frozen for ever, whatever happens in between.
   const forget = killAtExit(() => targets.killFrozen());
   try {
     for (let left = await tree.left(); left.length > 0; left = await tree.left()) {
@@ -78,7 +78,7 @@ export async function terminateTree(
       else if (!targets.freezeOrKill(left, killAt)) continue;
 
       // Nothing that is left got the signal: that is to be waited for only where others did, which may bring its end about.
-      if (!targets.isPermitted(left) && !(isPatient && targets.isPermitted())) {
+      if (!targets.arePermitted(left) && !(isPatient && targets.arePermitted())) {
         throw new TerminateError("the operating system does not permit to stop these processes", left);
       }
       if (performance.now() >= giveUpAt) {
@@ -98,59 +98,65 @@ export async function terminateTree(
 export function killTreeNow(tree: TrackedTree): void {
   const killAt = performance.now();
   const targets = new Targets();
-  for (let left = tree.leftNow(); left.length > 0; left = tree.leftNow()) {
-    if (!targets.freezeOrKill(left, killAt)) continue;
-    if (performance.now() >= killAt + KILL_NOW_TIMEOUT_MS) return;
-    sleepNow(POLL_MS);
+  // What needs no ids to be found goes first: reading those may hang.
+  for (const withIds of [false, true]) {
+    for (let left = tree.leftNow(withIds); left.length > 0; left = tree.leftNow(withIds)) {
+      if (!targets.freezeOrKill(left, killAt)) continue;
+      if (performance.now() >= killAt + KILL_NOW_TIMEOUT_MS) break;
+      sleepNow(POLL_MS);
+    }
   }
 }
 
-/** Processes that are sent signals, and what has been sent to each. */
+/** Processes that are sent signals, and what became of that. */
 class Targets {
-  readonly #reached = new Map<ProcessEntry, { readonly stage: number; readonly permitted: boolean }>();
-  /** Those that were stopped last, and have not been killed yet. */
-  #frozen: readonly ProcessEntry[] = [];
+  readonly #reached = new Map<ProcessEntry, { readonly stage: number; readonly outcome: Outcome }>();
+  /** Those that were frozen, and have not been killed yet. */
+  readonly #frozen = new Set<ProcessEntry>();
 
   /** Sends them what they have not been sent yet. */
   advance(left: readonly ProcessEntry[], stage: number): void {
-    for (const target of left) {
-      if (this.#stageOf(target) >= stage) continue;
-      const permitted = STAGES[stage]?.every((signal) => send(target, signal)) ?? false;
-      this.#reached.set(target, { stage, permitted });
+    for (const target of left.filter((process) => this.#stageOf(process) < stage)) {
+      let outcome: Outcome = "sent";
+      for (const signal of STAGES[stage] ?? []) if (outcome === "sent") outcome = send(target, signal);
+      this.#reached.set(target, { stage, outcome });
+      if (stage === FREEZE && outcome === "sent") this.#frozen.add(target);
+      if (stage === KILL) this.#frozen.delete(target);
     }
   }
 
-  /** Stops them where some are new, and kills them once none is. Whether it did; otherwise one has to look again at once. */
+  /** Freezes them where some are new, and kills them once none is. Whether it did; otherwise one has to look again at once. */
   freezeOrKill(left: readonly ProcessEntry[], killAt: number): boolean {
+    for (const process of this.#frozen) if (!left.includes(process)) this.#frozen.delete(process);
     const hasNew = left.some((target) => this.#stageOf(target) < FREEZE);
     const isFreezing = hasNew && performance.now() < killAt + FREEZE_TIMEOUT_MS;
-    if (isFreezing) this.#frozen = left;
     this.advance(left, isFreezing ? FREEZE : KILL);
-    if (!isFreezing) this.#frozen = [];
     return !isFreezing;
   }
 
-  /** Where the process table can't be read any more, a process that was just stopped is still the one that it was. */
   killFrozen(): void {
-    for (const { pid } of this.#frozen) {
+    for (const target of [...this.#frozen].filter(mayBeThere)) {
       try {
-        process.kill(pid, "SIGKILL");
+        process.kill(target.pid, "SIGKILL");
       } catch {
-        // It has ended, or is not permitted to be ended: then it was not stopped either.
+        // Somebody else has ended it.
       }
     }
-    this.#frozen = [];
+    this.#frozen.clear();
   }
 
-  /** Whether any of these got a signal; without an argument, any at all. */
-  isPermitted(left: Iterable<ProcessEntry> = this.#reached.keys()): boolean {
-    return [...left].some((target) => this.#reached.get(target)?.permitted);
+  /** Whether any of these may be sent signals; without an argument, any at all. */
+  arePermitted(left: Iterable<ProcessEntry> = this.#reached.keys()): boolean {
+    return [...left].some((target) => this.#reached.get(target)?.outcome !== "denied");
   }
 
   #stageOf(target: ProcessEntry): number {
     return this.#reached.get(target)?.stage ?? -1;
   }
 }
+
+/** What becomes of a signal. A process that has ended takes none, and needs none. */
+type Outcome = "sent" | "gone" | "denied";
 
 async function untilGone(processes: readonly ProcessEntry[], deadline: number): Promise<void> {
   while (performance.now() < deadline && processes.some(systemReader.isStillThere)) await delay(POLL_MS);
@@ -163,18 +169,26 @@ function refuseOwnTree(left: readonly ProcessEntry[]): void {
     throw new TerminateError("this is the server itself, or a process that started it", own);
 }
 
-/** Whether the signal was permitted. A process that has ended in the meantime takes no signal, and needs none. */
-function send(target: ProcessEntry, signal: NodeJS.Signals): boolean {
+function send(target: ProcessEntry, signal: NodeJS.Signals): Outcome {
   // Its id may belong to another process since the tree was read.
-  if (!systemReader.isStillThere(target)) return true;
+  if (!systemReader.isStillThere(target)) return "gone";
   try {
     process.kill(target.pid, signal);
-    return true;
+    return "sent";
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
-    if (code === "EPERM") return false;
-    if (code === "ESRCH") return true;
+    if (code === "EPERM") return "denied";
+    if (code === "ESRCH") return "gone";
     throw error;
+  }
+}
+
+/** Where the process table can't be read any more, a process that was just frozen is still the one that it was. */
+function mayBeThere(target: ProcessEntry): boolean {
+  try {
+    return systemReader.isStillThere(target);
+  } catch {
+    return true;
   }
 }
 

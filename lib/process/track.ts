@@ -23,8 +23,11 @@ export interface TrackedTree {
    * come since the last call is among them.
    */
   left(): Promise<ProcessEntry[]>;
-  /** The same, without a turn of the event loop in between: for the end of this process. */
-  leftNow(): ProcessEntry[];
+  /**
+   * The same, without a turn of the event loop in between: for the end of this process. Reading ids may then hang; without
+   * them, those are found that are known or have their parents.
+   */
+  leftNow(withIds: boolean): ProcessEntry[];
 }
 
 /**
@@ -59,7 +62,7 @@ export function trackTree(pid: number, { startTime, id }: TreeIdentity = {}): Tr
       (process) =>
         knownAs(process) !== undefined ||
         (isFirst && isRoot(process)) ||
-        (hasId && systemReader.bearsId(process, id)),
+        (hasId && process.ids?.includes(id) === true),
     );
     isFirst = false;
     return found.map((process) => {
@@ -69,11 +72,11 @@ export function trackTree(pid: number, { startTime, id }: TreeIdentity = {}): Tr
     });
   }
 
-  async function look(): Promise<ProcessEntry[]> {
-    const wasFirst = isFirst;
-    const tree = treeIn(await systemReader.table(hasId));
-    if (wasFirst && tree.length === 0) await refuseHidden(pid);
-    return tree;
+  /** Whether the ids of all that may be of the tree have been read: nothing of it is older than its first process. */
+  function isSure(table: readonly ProcessEntry[]): boolean {
+    return (
+      !hasId || table.every(({ ids, startTime: start }) => ids !== undefined || start < (startTime ?? 0))
+    );
   }
 
   // Without an id, nothing can be found any more once all that was known is gone.
@@ -81,15 +84,19 @@ export function trackTree(pid: number, { startTime, id }: TreeIdentity = {}): Tr
 
   return {
     async left() {
-      for (let looks = 1; ; looks++) {
-        const tree = await look();
-        if (tree.length > 0 || looks === quietLooks) return tree;
+      for (let quiet = 0; ; ) {
+        const wasFirst = isFirst;
+        const table = await systemReader.table(hasId);
+        const tree = treeIn(table);
+        if (wasFirst && tree.length === 0) await refuseHidden(pid);
+        quiet = isSure(table) ? quiet + 1 : 0;
+        if (tree.length > 0 || quiet === quietLooks) return tree;
       }
     },
-    leftNow() {
-      for (let looks = 1; ; looks++) {
-        const tree = treeIn(systemReader.tableNow(hasId));
-        if (tree.length > 0 || looks === quietLooks) return tree;
+    leftNow(withIds) {
+      for (let quiet = 1; ; quiet++) {
+        const tree = treeIn(systemReader.tableNow(withIds && hasId));
+        if (tree.length > 0 || quiet === quietLooks) return tree;
       }
     },
   };

@@ -22,7 +22,7 @@ export interface StartOptions {
   env?: NodeJS.ProcessEnv | undefined;
   /** The folder that it is started in. Default: that of this process. */
   cwd?: string | undefined;
-  /** The gRPC target that it is to listen at; see {@link LoadedModel}. Default: a free port of `127.0.0.1`. */
+  /** The gRPC target that it is to listen at; `127.0.0.1:50051`, `unix:/run/llama.sock`, …. Default: a free port of `127.0.0.1`. */
   address?: string | undefined;
   /** How long it may take until its `Health` says `OK`, in milliseconds. Default 60,000. */
   readyTimeoutMs?: number | undefined;
@@ -39,8 +39,8 @@ export interface RestartPolicy {
   /** The pause before the first restart, in milliseconds; before each one after it, it is twice as long. Default 1,000. */
   minDelayMs?: number | undefined;
   /**
-   * The longest pause, in milliseconds. Where a backend has been ready for longer than this, the restarts are counted
-   * anew. Default 60,000.
+   * The longest pause, in milliseconds. Where a backend has been ready for longer than this, and for a minute at least, the
+   * restarts are counted anew. Default 60,000.
    */
   maxDelayMs?: number | undefined;
 }

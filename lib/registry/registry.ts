@@ -1,6 +1,7 @@
 import type { LoadedModel } from "../model.js";
 import { aBoolean, abortSignal, milliseconds, type OptionCheck } from "../options.js";
 
+/** How a registry is to stop a model. */
 export interface RegistryShutdownOptions {
   /** The client asked for a stop without waiting for the model to be idle. */
   readonly force: boolean;

@@ -1,17 +1,17 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
-import { BackendCallError, type BackendClientFactory } from "../backend/client.js";
-import { Connections, callBackend } from "../backend/connections.js";
-import { untilAborted, withDeadline } from "../deadline.js";
+import type { BackendClientFactory } from "../backend/client.js";
+import { untilAborted } from "../deadline.js";
 import { BackendError } from "../errors.js";
 import { detail, quote } from "../message.js";
 import type { LoadedModel } from "../model.js";
-import { isFreed, isListening, onThisMachine } from "../process/address.js";
+import { isFreed, isListening } from "../process/address.js";
 import { DEFAULT_TERMINATE_TIMEOUT_MS } from "../process/terminate.js";
 import { BackendRun, type RunEnd } from "./backend-run.js";
 import type { BackendCommand, BackendPlan, RestartPlan } from "./plan.js";
 import type { RecentOutput } from "./recent-output.js";
 import { StartError } from "./start-error.js";
+import { untilHealthy } from "./until-healthy.js";
 
 /** What a backend needs of its supervisor, and tells it. */
 export interface BackendOwner {
@@ -21,15 +21,14 @@ export interface BackendOwner {
   chooseAddress(reserve: (address: string) => void): Promise<void>;
   /** Its process ended, and nobody asked it to. */
   exited(end: RunEnd): void;
-  /** It was ready once, and is not to be again: it was started in vain too often, or something of it can't be stopped. */
+  /** It was ready once, and will not be started again: its restarts did not help, or something of it can't be stopped. */
   failed(error: Error): void;
   /** Nothing of it is left. */
   gone(): void;
 }
 
-/** How often a backend that is starting is asked whether it is ready, and how long it may take to say so. */
-const HEALTH_POLL_MS = 50;
-const HEALTH_TIMEOUT_MS = 2_000;
+/** A backend that was ready for so long is steady: its restarts are counted anew. */
+const STEADY_MS = 60_000;
 
 /** One backend from its first start until nothing of it is left, over all its restarts. */
 export class SupervisedBackend {
@@ -44,7 +43,7 @@ export class SupervisedBackend {
 
   readonly #plan: BackendPlan;
   readonly #owner: BackendOwner;
-  readonly #stop = new AbortController();
+  readonly #cancel = new AbortController();
   /** The last run, for as long as something of it may be there. */
   #run: BackendRun | undefined;
   /** The start or the restart that is under way, or was the last. */
@@ -85,7 +84,7 @@ export class SupervisedBackend {
       }
       // A start that was cancelled is over when all of it is stopped.
       await this.#shutdown?.catch((cause: Error) => {
-        throw new StartError(`${this.#start} was cancelled, but ${cause.message}`, { cause });
+        throw new StartError(`${this.#startOf} was cancelled, but ${cause.message}`, { cause });
       });
       throw error;
     }
@@ -111,7 +110,7 @@ export class SupervisedBackend {
   }
 
   async #stopAll(timeoutMs: number): Promise<void> {
-    this.#stop.abort(new StartError(`${this.#start} was cancelled by a shutdown`));
+    this.#cancel.abort(new StartError(`${this.#startOf} was cancelled by a shutdown`));
     this.#pause.abort();
     if (this.#run) await this.#clear(this.#run, timeoutMs);
     // Whatever it was at, it has taken notice.
@@ -121,7 +120,7 @@ export class SupervisedBackend {
   }
 
   get #isStopped(): boolean {
-    return this.#stop.signal.aborted;
+    return this.#cancel.signal.aborted;
   }
 
   /** Where an attempt comes to nothing that is the end, unless a shutdown sees to it. */
@@ -129,31 +128,37 @@ export class SupervisedBackend {
     attempt.catch((error: Error) => {
       if (this.#isStopped) return;
       if (this.#readyAt !== undefined) this.#owner.failed(error);
-      if (this.#run) this.#end(Promise.reject(error));
+      if (this.#run) this.#settle(Promise.reject(error));
       else this.#owner.gone();
     });
     return attempt;
   }
 
   /** It is not to be ready again. */
-  #end(ending: Promise<void>): void {
+  #settle(ending: Promise<void>): void {
     ending.catch(() => {});
     this.ending = ending;
   }
 
   /** Starts it and waits until it is ready. Where it does not get there, everything of it is stopped. */
   async #launch(): Promise<LoadedModel> {
-    const { name, command } = this.#plan;
+    const { name, command, readyTimeoutMs } = this.#plan;
     const address = await this.#chooseAddress();
-    this.#stop.signal.throwIfAborted();
+    this.#cancel.signal.throwIfAborted();
     const run = this.#spawn(withAddress(command, address));
     this.#run = run;
     try {
       await run.spawned;
       const model = { name, address, pid: run.pid, startTime: await run.identify() };
-      await this.#untilHealthy(run, model);
+      const { createClient } = this.#owner;
+      await untilHealthy(model, {
+        createClient,
+        timeoutMs: readyTimeoutMs,
+        ended: run.exited,
+        signal: this.#cancel.signal,
+      });
       await run.lookAtTree();
-      this.#stop.signal.throwIfAborted();
+      this.#cancel.signal.throwIfAborted();
       this.#readyAt = performance.now();
       this.#pause = new AbortController();
       this.model = model;
@@ -161,7 +166,7 @@ export class SupervisedBackend {
       return model;
     } catch (cause) {
       // What a shutdown cancels, it stops as well.
-      this.#stop.signal.throwIfAborted();
+      this.#cancel.signal.throwIfAborted();
       throw await this.#stopUnready(run, cause as Error);
     }
   }
@@ -170,7 +175,7 @@ export class SupervisedBackend {
     const isTaken = this.address !== undefined && (await isListening(this.address));
     if (isTaken && this.#plan.address !== undefined) {
       throw new StartError(
-        `${this.#start} failed: something listens at ${quote(this.#plan.address)} already; end that, or leave out the ` +
+        `${this.#startOf} failed: something listens at ${quote(this.#plan.address)} already; end that, or leave out the ` +
           "address to have a free one chosen",
       );
     }
@@ -186,44 +191,7 @@ export class SupervisedBackend {
     try {
       return new BackendRun(command, this.#owner.output);
     } catch (cause) {
-      throw new StartError(`${this.#start} failed: ${(cause as Error).message}`, { cause });
-    }
-  }
-
-  /** Resolves once `Health` says `OK`. */
-  async #untilHealthy(run: BackendRun, model: LoadedModel): Promise<void> {
-    const { name, readyTimeoutMs } = this.#plan;
-    const stopped = this.#stop.signal;
-    const over = new AbortController();
-    const onStop = () => over.abort(stopped.reason);
-    stopped.addEventListener("abort", onStop);
-    if (stopped.aborted) onStop();
-    void run.exited.then(() => over.abort(new Error("its process ended")));
-
-    const isLocal = onThisMachine(model.address) !== undefined;
-    let health = `nothing listens at ${quote(model.address)}`;
-    const connections = new Connections(this.#owner.createClient);
-    const poll = async (signal: AbortSignal) => {
-      const client = connections.open(name, model);
-      for (; ; await delay(HEALTH_POLL_MS, undefined, { signal })) {
-        // After a refused connection gRPC takes a rest; this asks without one.
-        if (isLocal && !(await isListening(model.address))) continue;
-        try {
-          if (await callBackend(HEALTH_TIMEOUT_MS, (until) => client.health(until), signal)) return;
-          health = "its Health does not reply OK";
-        } catch (error) {
-          const { code, message } = BackendCallError.from(error);
-          health = `its Health call fails (${code}: ${message})`;
-        }
-      }
-    };
-    const late = () => new Error(`it was not ready within ${readyTimeoutMs} ms: ${health}`);
-    try {
-      await withDeadline(readyTimeoutMs, poll, late, over.signal);
-      over.signal.throwIfAborted();
-    } finally {
-      stopped.removeEventListener("abort", onStop);
-      connections.close(name);
+      throw new StartError(`${this.#startOf} failed: ${(cause as Error).message}`, { cause });
     }
   }
 
@@ -234,7 +202,7 @@ export class SupervisedBackend {
     const { stderr } = run;
     const reason = end ? howItEnded(end) : explain(cause, this.#plan.command);
     const message =
-      `${this.#start} failed: ${reason}` +
+      `${this.#startOf} failed: ${reason}` +
       (left && left.message !== reason ? `; ${left.message}` : "") +
       (stderr ? `; it wrote last to stderr:\n${stderr}` : "");
     return new StartError(message, { ...end, stderr, cause: left ?? cause });
@@ -246,16 +214,16 @@ export class SupervisedBackend {
     this.model = undefined;
     if (this.#isStopped) {
       // It was to be stopped, which failed, and ends now.
-      this.#end(this.#clear(run, DEFAULT_TERMINATE_TIMEOUT_MS).then(() => this.#owner.gone()));
+      this.#settle(this.#clear(run, DEFAULT_TERMINATE_TIMEOUT_MS).then(() => this.#owner.gone()));
       return;
     }
     const { restart } = this.#plan;
     if (restart) {
       const readyMs = performance.now() - (this.#readyAt ?? 0);
-      if (readyMs > restart.maxDelayMs) this.#retries = 0;
+      if (readyMs > Math.max(STEADY_MS, restart.maxDelayMs)) this.#retries = 0;
       this.#attempt = this.#try(this.#restart(run, restart));
     } else {
-      this.#end(this.#bury(run));
+      this.#settle(this.#bury(run));
     }
   }
 
@@ -284,7 +252,7 @@ export class SupervisedBackend {
         if (this.#run) await this.#clear(this.#run, DEFAULT_TERMINATE_TIMEOUT_MS);
         if (!isFirst) return await this.#launch();
       } catch (error) {
-        this.#stop.signal.throwIfAborted();
+        this.#cancel.signal.throwIfAborted();
         if (error instanceof StartError && hasEnded(error)) this.#owner.exited(error);
         last = error as Error;
       }
@@ -311,11 +279,11 @@ export class SupervisedBackend {
 
   async #rest(ms: number): Promise<void> {
     await delay(ms, undefined, { signal: this.#pause.signal }).catch(() => {});
-    this.#stop.signal.throwIfAborted();
+    this.#cancel.signal.throwIfAborted();
     this.#pause = new AbortController();
   }
 
-  get #start(): string {
+  get #startOf(): string {
     return `the start of model ${quote(this.#plan.name)}`;
   }
 }

@@ -24,7 +24,7 @@ export interface BackendExit extends RunEnd {
   readonly name: string;
 }
 
-/** A model that was ready once, and is not to be again. */
+/** A model that was ready once, and will not be started again. */
 export interface BackendFailure {
   readonly name: string;
   /** Says why: its restarts did not help, or something of it can't be stopped. */
@@ -48,7 +48,7 @@ export interface BackendSupervisorEvents {
  * const supervisor = new BackendSupervisor();
  * await supervisor.start({ name: "my-model", command: "python3", args: ["backend.py"] });
  * app.use(createBackendMonitorRouter({ registry: supervisor }));
- * process.on("SIGTERM", () => supervisor.shutdownAll().finally(() => process.exit()));
+ * process.on("SIGTERM", () => supervisor.shutdownAll().catch(console.error).finally(() => process.exit()));
  * ```
  *
  * When this process exits in the ordinary way, all that is left is killed. It is an `AsyncDisposable`.
@@ -71,8 +71,9 @@ export class BackendSupervisor
   }
 
   /**
-   * Starts a backend, and resolves once its `Health` says `OK`. Where one of this name runs already with the same command,
-   * or is being started, that is the one; one that is being stopped is waited for.
+   * Starts a backend, and resolves once its `Health` says `OK`. Where one of this name runs already or is being started, with
+   * the same command, arguments, environment, folder and address, that is the one, whatever else is asked for; one that is
+   * being stopped is waited for.
    *
    * @throws {StartError} where it can't be started, ends before it is ready, is not ready in time, or is shut down
    *   meanwhile; where the name belongs to a backend with another command.
@@ -128,7 +129,7 @@ export class BackendSupervisor
   /**
    * Stops a model, or cancels its start or restart: all its processes have `timeoutMs` (default 10,000) to end by themselves,
    * and are killed then. Nothing is done where there is no such model. It waits for nothing that a client has under way:
-   * that is what `BackendMonitor.shutdown` does before it calls this.
+   * that is what `BackendMonitor.shutdown` does before it calls this. `force` and `signal` change nothing.
    *
    * @throws {TerminateError} where a process is left; the model stays listed.
    * @throws {BackendError} where something still answers at its address; the model stays listed.
@@ -173,7 +174,7 @@ export class BackendSupervisor
 
   /**
    * What the backends of a model have printed: the last 256 KiB of stdout and stderr together, over its restarts. It is
-   * kept for ten minutes after the model went. `undefined` where nothing is known of it.
+   * kept for ten minutes after the model went, of the last hundred that did. `undefined` where nothing is known of it.
    */
   logs(name: string): string | undefined {
     return this.#logs.read(name);
