@@ -1,7 +1,8 @@
 /**
  * Starts and stops backends of every nasty kind in random order, eight at a time, some of them twice at once, some killed
  * from outside in the middle. Fails where anything is left at the end: a process, a listening port, a file descriptor or a
- * channel; or where a bystander was touched. What is left is read from the kernel, never from the package.
+ * channel; or where a bystander was touched. Processes, ports and file descriptors are read from the kernel, channels are
+ * counted where they are made: nothing is the package's own word.
  *
  *   npm run stress -- --rounds 2000 --seed 1
  */
@@ -32,6 +33,7 @@ const rounds = Number(values.rounds);
 const seed = Number(values.seed);
 const AT_ONCE = 8;
 const ALONE = 20;
+const BYSTANDERS = 10;
 const TERMINATE_TIMEOUT_MS = 200;
 
 /** The kinds of __tests__/processes/backend.mjs. */
@@ -56,6 +58,16 @@ const random = randomNumbers(seed);
 const pick = <T>(items: readonly T[]) => items[Math.floor(random() * items.length)] as T;
 const problems: string[] = [];
 const counts = new Map<string, number>();
+interface Bystander {
+  readonly child: ChildProcess;
+  /** How far the id of the backend that was started next is from its own. */
+  readonly distance: number;
+}
+const bystanders: Bystander[] = [];
+process.on("exit", () => {
+  for (const { child } of bystanders) child.kill("SIGKILL");
+});
+
 /** The ports that the backends of each model were given, and those that were still listened at when it was stopped. */
 const ports = new Map<string, Set<number>>();
 const leftPorts = new Set<number>();
@@ -100,15 +112,19 @@ async function main(): Promise<void> {
   await delay(500);
   const before = whatIsThere();
 
-  const bystander = await startBystander();
+  await startBystander();
   for (let round = 0; round < ALONE; round++) alone.push(await politeRound(`alone-${round}`, "polite"));
   let next = 0;
   const work = async () => {
-    while (next < rounds) await stressRound(next++);
+    while (next < rounds) {
+      const round = next++;
+      if (round % Math.ceil(rounds / BYSTANDERS) === 0) await startBystander();
+      await stressRound(round);
+    }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, work));
   await supervisor.shutdownAll();
-  await endBystander(bystander);
+  for (const bystander of bystanders) await endBystander(bystander);
 
   // Sockets that were closed are gone a turn of the event loop or two later.
   let after = whatIsThere();
@@ -182,7 +198,10 @@ const scenarios = {
   async "started and stopped"(start: StartOptions) {
     await supervisor.start(start);
     await delay(random() * 50);
-    if (random() < 0.5) await supervisor.shutdown(start.name, stop);
+    const stopping = random() < 0.5 ? supervisor.shutdown(start.name, stop) : undefined;
+    // A host that is busy with something else at the worst time.
+    if (random() < 0.1) for (const end = performance.now() + 600; performance.now() < end; );
+    await stopping;
   },
 
   async polite(start: StartOptions) {
@@ -205,9 +224,10 @@ const scenarios = {
 
   async "killed from outside while it runs"(start: StartOptions) {
     const { pid = 0 } = await supervisor.start(start);
-    const exited = once(supervisor, "exit");
-    kill(random() < 0.5 ? pid : pick(bearersOf(markOf(start))));
-    if (random() < 0.5 && !isThere(pid)) await exited;
+    const exited = exitOf(start.name);
+    const isMain = random() < 0.5;
+    kill(isMain ? pid : pick(bearersOf(markOf(start))));
+    if (isMain && random() < 0.7) await exited;
   },
 
   async "killed from outside while it is stopped"(start: StartOptions) {
@@ -251,6 +271,18 @@ const scenarios = {
   },
 };
 
+/** Resolves at the next exit of this model that nobody asked for. */
+function exitOf(name: string): Promise<void> {
+  return new Promise((resolve) => {
+    const onExit = (exit: { name: string }) => {
+      if (exit.name !== name) return;
+      supervisor.off("exit", onExit);
+      resolve();
+    };
+    supervisor.on("exit", onExit);
+  });
+}
+
 function expectStartError(error: unknown): void {
   if (!(error instanceof StartError)) throw error;
 }
@@ -280,17 +312,16 @@ function checkNothingLeft(start: StartOptions, what: string): void {
 }
 
 /** A process of nobody's here, whose command line looks alike and whose id is next to that of a backend. */
-async function startBystander(): Promise<ChildProcess> {
+async function startBystander(): Promise<void> {
   const args = [backend, "--kind", "watchful", "--addr", "127.0.0.1:0"];
   const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
-  process.on("exit", () => child.kill("SIGKILL"));
-  const model = await supervisor.start(startOptions("neighbour", ""));
-  console.log(`the bystander is process ${child.pid}, next to a backend that is ${model.pid}`);
-  await supervisor.shutdown("neighbour");
-  return child;
+  const name = `neighbour-${child.pid}`;
+  const { pid = 0 } = await supervisor.start(startOptions(name, ""));
+  bystanders.push({ child, distance: pid - (child.pid ?? 0) });
+  await supervisor.shutdown(name);
 }
 
-async function endBystander(child: ChildProcess): Promise<void> {
+async function endBystander({ child }: Bystander): Promise<void> {
   const { pid = 0, stdout } = child;
   const state = readStat(pid);
   if (child.exitCode !== null || child.signalCode !== null) problems.push("the bystander is gone");
@@ -393,6 +424,10 @@ function report(before: Left, after: Left): void {
   );
   console.log(`  one at a time:   ${summary(alone)}`);
   console.log(`  ${AT_ONCE} at a time:     ${summary(crowded)}`);
+  const distances = bystanders.map(({ distance }) => distance);
+  console.log(
+    `\n${distances.length} bystanders, with ids next to those of backends: ${distances.join(", ")} apart`,
+  );
   console.log("\nAt the end, and before:");
   for (const what of Object.keys(before) as (keyof Left)[]) {
     console.log(`  ${what}: ${after[what] || "none"}, ${before[what] || "none"}`);

@@ -71,7 +71,10 @@ async function stop(): Promise<void> {
   isStopping = true;
   server.close();
   server.closeAllConnections();
-  await supervisor.shutdownAll({ timeoutMs: terminateTimeoutMs }).catch(console.error);
+  await supervisor.shutdownAll({ timeoutMs: terminateTimeoutMs }).catch((error) => {
+    console.error(error);
+    process.exitCode = 1;
+  });
   process.exit();
 }
 

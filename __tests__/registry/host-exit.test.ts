@@ -95,7 +95,7 @@ describe.skipIf(!isLinux)("when the host process ends", () => {
   it("by SIGTERM, three lines of the host's own stop everything", async () => {
     const { host, exited, processes } = await runHost(`
       for (const signal of ["SIGINT", "SIGTERM"]) {
-        process.on(signal, () => supervisor.shutdownAll({ timeoutMs: 200 }).finally(() => process.exit()));
+        process.on(signal, () => supervisor.shutdownAll({ timeoutMs: 200 }).catch(console.error).finally(() => process.exit()));
       }
     `);
     expect(processes().length).toBeGreaterThan(5);
