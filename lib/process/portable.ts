@@ -89,29 +89,23 @@ async function identify(listed: readonly ListedProcess[]): Promise<ProcessEntry[
   });
 }
 
-/** `ps-list` can't be used without a turn of the event loop. The columns are POSIX'; Windows has no such program. */
+/** `ps-list` can't be used without a turn of the event loop. Its start times are of the same column, `lstart`. */
 function readTableNow(): ProcessEntry[] {
   if (isWindows) return [];
-  const now = Date.now();
-  const columns = ["pid", "ppid", "etime", "stat", "comm"].flatMap((column) => ["-o", `${column}=`]);
-  const rows = execFileSync("ps", ["-A", ...columns], { encoding: "utf8" })
+  const columns = ["pid", "ppid", "stat", "lstart", "comm"].flatMap((column) => ["-o", `${column}=`]);
+  const env = { ...process.env, LC_ALL: "C" };
+  const rows = execFileSync("ps", ["-A", ...columns], { encoding: "utf8", env })
     .trim()
     .split("\n");
   return rows.flatMap((row) => {
-    const [pid, ppid, age = "", state, ...command] = row.trim().split(/\s+/);
-    const startTime = now - parseElapsedMs(age);
+    // "4711 1 Ss Tue Nov 24 05:30:18 2026 some program"
+    const [pid, ppid, state, ...rest] = row.trim().split(/\s+/);
+    const startTime = Date.parse(rest.slice(0, 5).join(" "));
+    const command = rest.slice(5).join(" ");
     return state?.startsWith("Z")
       ? []
-      : [{ pid: Number(pid), ppid: Number(ppid), startTime, command: command.join(" "), ids: [] }];
+      : [{ pid: Number(pid), ppid: Number(ppid), startTime, command, ids: [] }];
   });
-}
-
-/** `[[days-]hours:]minutes:seconds` */
-function parseElapsedMs(elapsed: string): number {
-  const [, days, hours, minutes, seconds] = /^(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)$/.exec(elapsed) ?? [];
-  const total = [days, hours, minutes, seconds].map((part) => Number(part ?? 0));
-  const [d = 0, h = 0, m = 0, s = 0] = total;
-  return (((d * 24 + h) * 60 + m) * 60 + s) * 1000;
 }
 
 const sameStart = (a: number, b: number) => Math.abs(a - b) <= SAME_START_MS;
