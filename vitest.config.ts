@@ -6,6 +6,8 @@ const onExpress = ["__tests__/router.test.ts", "__tests__/bearer-auth.test.ts"];
 export default defineConfig({
   test: {
     testTimeout: 20_000,
+    // What is waited for comes soon, but a machine may be busy.
+    expect: { poll: { timeout: 10_000 } },
     // Most of the time is spent waiting for other processes.
     maxWorkers: 3,
     projects: [
