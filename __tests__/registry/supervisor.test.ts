@@ -181,8 +181,8 @@ describe.skipIf(!isLinux)("start", () => {
   it.each([
     [
       "a command that is not there",
-      { command: "no-such-command" },
-      /"no-such-command" can't be started \(ENOENT\); is it installed\?/,
+      { command: "./no-such-command" },
+      /"\.\/no-such-command" can't be started \(ENOENT\); is it installed\?/,
     ],
     [
       "a folder that is not there",
@@ -206,7 +206,7 @@ describe.skipIf(!isLinux)("start", () => {
     writeFileSync(file, "this is no program");
     chmodSync(file, 0o644);
     await expect(supervisor.start({ name: "m", command: file })).rejects.toThrow(
-      /can't be started \(EACCES\)/,
+      /can't be started \(EACCES\); is it a program that this user may run\?/,
     );
   });
 
@@ -559,8 +559,10 @@ describe.skipIf(!isLinux)("start", () => {
   });
   it("tells the cause of its failure", async () => {
     const { supervisor } = createSupervisor();
-    const error = await supervisor.start({ name: "m", command: "no-such-command" }).catch((reason) => reason);
-    expect(error.cause).toMatchObject({ code: "ENOENT", syscall: "spawn no-such-command" });
+    const error = await supervisor
+      .start({ name: "m", command: "./no-such-command" })
+      .catch((reason) => reason);
+    expect(error.cause).toMatchObject({ code: "ENOENT", syscall: "spawn ./no-such-command" });
   });
   it("is not changed by what becomes of its options", async () => {
     const { supervisor } = createSupervisor();

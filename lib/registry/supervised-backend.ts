@@ -308,6 +308,8 @@ function explain(cause: Error, { command, cwd }: BackendCommand): string {
   const { code, syscall } = cause as NodeJS.ErrnoException;
   if (syscall !== `spawn ${command}`) return cause.message;
   const folder = cwd === undefined ? "" : `, and is there a folder ${quote(cwd)}`;
-  const hint = code === "ENOENT" ? `; is it installed${folder}?` : "";
-  return `${quote(command)} can't be started (${code})${hint}`;
+  const hint = { ENOENT: `; is it installed${folder}?`, EACCES: "; is it a program that this user may run?" }[
+    code ?? ""
+  ];
+  return `${quote(command)} can't be started (${code})${hint ?? ""}`;
 }
