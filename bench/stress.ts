@@ -31,6 +31,10 @@ const { values } = parseArgs({
 });
 const rounds = Number(values.rounds);
 const seed = Number(values.seed);
+if (!Number.isInteger(rounds) || rounds < 0 || !Number.isInteger(seed)) {
+  console.error(`--rounds and --seed take whole numbers, got ${values.rounds} and ${values.seed}`);
+  process.exit(2);
+}
 const AT_ONCE = 8;
 const ALONE = 20;
 const BYSTANDERS = 10;
@@ -58,6 +62,7 @@ const random = randomNumbers(seed);
 const pick = <T>(items: readonly T[]) => items[Math.floor(random() * items.length)] as T;
 const problems: string[] = [];
 const counts = new Map<string, number>();
+
 interface Bystander {
   readonly child: ChildProcess;
   /** How far the id of the backend that was started next is from its own. */
