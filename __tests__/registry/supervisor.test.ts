@@ -16,6 +16,7 @@ import {
   kernelArguments,
   kernelChildren,
   script,
+  start,
 } from "../support/processes.js";
 import {
   createSupervisor,
@@ -692,6 +693,26 @@ describe.skipIf(!isLinux)("shutdown", () => {
     await supervisor.shutdown("m");
     expect(supervisor.list()).toEqual([]);
     await supervisor.start({ ...start, args: nasty().start.args });
+  });
+
+  it("is not held up by a stranger that takes the address as soon as it is free", async () => {
+    const { supervisor } = createSupervisor();
+    const { start: options, processes } = nasty();
+    const { address } = await supervisor.start(options);
+    const { process: stranger } = await start(process.execPath, [
+      "-e",
+      `
+        const { createServer } = require("node:net");
+        const port = ${address.split(":")[1]};
+        const listen = () => createServer().on("error", () => setImmediate(listen)).listen(port, "127.0.0.1");
+        console.log("tries");
+        listen();
+      `,
+    ]);
+    await supervisor.shutdown("m");
+    expect(processes()).toEqual([]);
+    expect(stranger.exitCode).toBeNull();
+    expect(supervisor.list()).toEqual([]);
   });
 
   it.skipIf(process.getuid?.() !== 0).each([

@@ -54,11 +54,14 @@ export async function isListening(target: string): Promise<boolean> {
 
 /**
  * Waits for nobody to accept connections at a gRPC target of which every process is gone; whether that was reached. A port
- * that a container runtime holds for its container is free a moment later, and a listener of this process is nobody's.
+ * that a container runtime holds for its container is free a moment later. A listener of this process is nobody's, and
+ * where the sockets are given that listened there before, so is one with another socket: it has come since.
  */
-export async function isFreed(target: string): Promise<boolean> {
+export async function isFreed(target: string, before: readonly string[] = []): Promise<boolean> {
+  const isNew = () =>
+    before.length > 0 && listeningSockets(target)?.some((socket) => before.includes(socket)) === false;
   const giveUpAt = performance.now() + FREE_TIMEOUT_MS;
-  while ((await isListening(target)) && !isOwnListener(target)) {
+  while ((await isListening(target)) && !isOwnListener(target) && !isNew()) {
     if (performance.now() >= giveUpAt) return false;
     await delay(FREE_POLL_MS);
   }
@@ -76,19 +79,28 @@ export async function freeLoopbackAddress(): Promise<string> {
 }
 
 /**
- * Whether it is this very process that accepts connections at a gRPC target; `false` where the system does not
- * tell. Linux lists listening sockets in `/proc/net/tcp` (state 0A, the local port in hexadecimal, the inode).
+ * The sockets that listen at a port of this machine; `undefined` where the system does not tell. Linux lists them in
+ * `/proc/net/tcp` (state 0A, the local port in hexadecimal, the inode).
  */
-export function isOwnListener(target: string): boolean {
+export function listeningSockets(target: string): string[] | undefined {
   const options = onThisMachine(target);
-  if (!options || !("port" in options)) return false;
+  if (!options || !("port" in options)) return undefined;
   try {
     const port = options.port.toString(16).toUpperCase().padStart(4, "0");
-    const listening = ["/proc/net/tcp", "/proc/net/tcp6"]
+    return ["/proc/net/tcp", "/proc/net/tcp6"]
       .flatMap((file) => readFileSync(file, "latin1").split("\n"))
       .map((line) => line.trim().split(/\s+/))
       .filter(([, local, , state]) => local?.endsWith(`:${port}`) && state === "0A")
       .map((fields) => `socket:[${fields[9]}]`);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether it is this very process that accepts connections at a gRPC target; `false` where the system does not tell. */
+export function isOwnListener(target: string): boolean {
+  const listening = listeningSockets(target) ?? [];
+  try {
     return readdirSync("/proc/self/fd").some((fd) => listening.includes(linkOf(`/proc/self/fd/${fd}`)));
   } catch {
     return false;

@@ -207,10 +207,7 @@ async function readTable(withIds: boolean): Promise<ProcessEntry[]> {
     if (stat && withIds && mayBear(stat)) {
       const known = bearers.idsOf(stat);
       if (known) ids.set(pid, known);
-      else
-        readings.push(
-          bearers.read(stat, () => readStrings(pid, "environ")).then((read) => ids.set(pid, read)),
-        );
+      else readings.push(readIds(stat).then((read) => read && ids.set(pid, read)));
     } else {
       ids.set(pid, []);
     }
@@ -224,6 +221,12 @@ async function readTable(withIds: boolean): Promise<ProcessEntry[]> {
   if (!withIds) return table;
   bearers.forgetAllBut(table);
   return table.map((process) => ({ ...process, ids: ids.get(process.pid) }));
+}
+
+/** `undefined` where it ended before: it may have been anybody's. */
+async function readIds(process: Stat): Promise<readonly string[] | undefined> {
+  const ids = await bearers.read(process, () => readStrings(process.pid, "environ"));
+  return bearers.idsOf(process) !== undefined || isStillThere(process) ? ids : undefined;
 }
 
 function readTableNow(withIds: boolean): ProcessEntry[] {
@@ -293,6 +296,11 @@ function explainUnread(error: unknown): "" | undefined {
   throw error;
 }
 
+function isStillThere(process: ProcessEntry): boolean {
+  const stat = findStat(process.pid);
+  return stat !== undefined && isSameProcess(sameStart, stat, process);
+}
+
 const table = shareNext(() => readTable(false));
 const tableWithIds = shareNext(() => readTable(true));
 
@@ -303,10 +311,7 @@ export const procfs: ProcessReader = {
   tableNow: (withIds = false) => readTableNow(withIds),
   sameStart,
 
-  isStillThere(process) {
-    const stat = findStat(process.pid);
-    return stat !== undefined && isSameProcess(sameStart, stat, process);
-  },
+  isStillThere,
 
   async usage(processes) {
     const readings: ProcessUsage[] = [];

@@ -5,7 +5,7 @@ import { untilAborted } from "../deadline.js";
 import { BackendError } from "../errors.js";
 import { detail, quote } from "../message.js";
 import type { LoadedModel } from "../model.js";
-import { isFreed, isListening } from "../process/address.js";
+import { isFreed, isListening, listeningSockets } from "../process/address.js";
 import { DEFAULT_TERMINATE_TIMEOUT_MS } from "../process/terminate.js";
 import { BackendRun, type RunEnd } from "./backend-run.js";
 import type { BackendCommand, BackendPlan, RestartPlan } from "./plan.js";
@@ -46,6 +46,8 @@ export class SupervisedBackend {
   readonly #cancel = new AbortController();
   /** The last run, for as long as something of it may be there. */
   #run: BackendRun | undefined;
+  /** What listened at its address when it got ready, where the system tells. */
+  #sockets: string[] | undefined;
   /** The start or the restart that is under way, or was the last. */
   #attempt: Promise<LoadedModel>;
   #shutdown: Promise<void> | undefined;
@@ -147,6 +149,7 @@ export class SupervisedBackend {
     this.#cancel.signal.throwIfAborted();
     const run = this.#spawn(withAddress(command, address));
     this.#run = run;
+    this.#sockets = undefined;
     try {
       await run.spawned;
       const model = { name, address, pid: run.pid, startTime: await run.identify() };
@@ -158,6 +161,7 @@ export class SupervisedBackend {
         signal: this.#cancel.signal,
       });
       await run.lookAtTree();
+      this.#sockets = listeningSockets(address);
       this.#cancel.signal.throwIfAborted();
       this.#readyAt = performance.now();
       this.#pause = new AbortController();
@@ -268,7 +272,7 @@ export class SupervisedBackend {
   /** Ends everything of a run, and sees that its address is free. */
   async #clear(run: BackendRun, timeoutMs: number): Promise<void> {
     await run.terminate(timeoutMs);
-    if (this.address !== undefined && !(await isFreed(this.address))) {
+    if (this.address !== undefined && !(await isFreed(this.address, this.#sockets))) {
       throw new BackendError(
         `every process of model ${quote(this.#plan.name)} that can be found is gone, but ${quote(detail(this.address))} ` +
           "still answers; end what listens there",
