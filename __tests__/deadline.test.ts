@@ -7,6 +7,7 @@ describe("untilAborted", () => {
   it("rejects at once where the signal was aborted before", async () => {
     await expect(untilAborted(never, AbortSignal.abort(new Error("before")))).rejects.toThrow("before");
   });
+
   it("leaves no listener behind", async () => {
     const { signal } = new AbortController();
     await untilAborted(Promise.resolve(), signal);

@@ -27,6 +27,7 @@ describe.skipIf(!isLinux)("an address", () => {
     await delay(50);
     expect(await isListening(`127.0.0.1:${port}`)).toBe(true);
   });
+
   it("is not taken for free where there is no file descriptor left to find out", () => {
     const code = `
       const { isListening } = await import(${JSON.stringify(address)});
@@ -46,12 +47,14 @@ describe.skipIf(!isLinux)("an address", () => {
     ];
     expect(execFileSync("sh", limited).toString()).toBe("5\n");
   });
+
   it("is nobody's where this process listens at it", async () => {
     const server = createServer().listen(0, "127.0.0.1");
     onTestFinished(() => void server.close());
     await once(server, "listening");
     expect(await isFreed(`127.0.0.1:${(server.address() as AddressInfo).port}`)).toBe(true);
   });
+
   it("may be free a moment later", async () => {
     const { process: child, words } = await start(process.execPath, ["-e", listener(511)]);
     const freed = isFreed(`127.0.0.1:${portOf(words)}`);

@@ -403,6 +403,7 @@ describe.skipIf(!isLinux)("terminateTree", () => {
     expect(isRunning(pid)).toBe(true);
     expect(child.signalCode).toBeNull();
   });
+
   it("names what it is not permitted to end, and may be called again", async () => {
     const { pid } = await startScript("stubborn.mjs");
     const denied = vi.spyOn(process, "kill").mockImplementation(() => {
@@ -429,6 +430,7 @@ describe.skipIf(!isLinux)("terminateTree", () => {
     await expect(terminating).rejects.toThrow(TerminateError);
     await expect(terminating).rejects.toThrow("these processes are still there after SIGKILL: 4000000");
   });
+
   it("kills at last what never stops bringing forth new processes", async () => {
     vi.useFakeTimers({ toFake: ["performance"] });
     onTestFinished(() => void vi.useRealTimers());
@@ -440,6 +442,7 @@ describe.skipIf(!isLinux)("terminateTree", () => {
     };
     await expect(terminateTree({ left, leftNow: () => [] }, 0)).rejects.toThrow(/still there after SIGKILL/);
   });
+
   it("kills nothing a second time where it fails after the killing: the id may be another's by then", async () => {
     const { pid } = await startScript("stubborn.mjs");
     const entry = await entryOf(pid);
@@ -456,12 +459,14 @@ describe.skipIf(!isLinux)("terminateTree", () => {
       [pid, "SIGKILL"],
     ]);
   });
+
   it("sends each signal once, however long the process takes", async () => {
     const { pid } = await startScript("stubborn.mjs");
     const kill = vi.spyOn(process, "kill");
     await terminateProcessTree(pid, { timeoutMs: 350 });
     expect(kill.mock.calls.map(([, signal]) => signal)).toEqual(["SIGTERM", "SIGCONT", "SIGSTOP", "SIGKILL"]);
   });
+
   it.skipIf(!canChoosePid)(
     "leaves a process alone that gets the id of the first one of the tree",
     async () => {

@@ -133,6 +133,7 @@ describe.skipIf(!isLinux)("when the host process ends", () => {
     expect(await once(host, "exit")).toEqual([4, null]);
     await expect.poll(() => bearersOf(mark)).toEqual([]);
   });
+
   it("what can't be killed keeps nothing else from being killed", () => {
     const code = `
       const { killAtExit } = await import(${JSON.stringify(dist.replace("index.js", "process/at-exit.js"))});
@@ -143,6 +144,7 @@ describe.skipIf(!isLinux)("when the host process ends", () => {
     const { status, stdout } = spawnSync(process.execPath, ["--input-type=module", "-e", code]);
     expect([status, stdout.toString()]).toEqual([3, "killed\n"]);
   });
+
   it("the process itself is killed where the process table can't be read any more", async () => {
     const { mark, env } = markedEnvironment();
     const code = `

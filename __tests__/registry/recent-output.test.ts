@@ -63,11 +63,13 @@ describe("RecentOutput", () => {
       { numRuns: 300 },
     );
   });
+
   it("leaves out a character that is cut where one piece alone is longer than all that is kept", () => {
     const output = new RecentOutput(99);
     output.append(Buffer.from("é".repeat(60)));
     expect(output.toString()).toBe("é".repeat(49));
   });
+
   it("holds no more than two blocks beside what it is to keep, however much is appended", () => {
     const output = new RecentOutput(64 * 1024);
     const chunk = Buffer.alloc(10_000, "x");

@@ -106,6 +106,7 @@ describe.skipIf(!isLinux)("an exit that nobody asked for", () => {
     process.kill(pid, "SIGKILL");
     await expect.poll(processes, { timeout: 3000 }).toEqual([]);
   });
+
   it("is a failure where something of it can't be stopped", async () => {
     const { supervisor, exits, failures } = createSupervisor();
     const { start } = nasty("escaping");
@@ -126,6 +127,7 @@ describe.skipIf(!isLinux)("an exit that nobody asked for", () => {
     await hasEnded(escaped);
     await supervisor.shutdown("m");
   });
+
   it("is no failure where a shutdown says that something of it can't be stopped", async () => {
     const { supervisor, exits, failures } = createSupervisor();
     const { pid = 0 } = await supervisor.start(nasty("escaping").start);
@@ -378,6 +380,7 @@ describe.skipIf(!isLinux)("restart", () => {
     await expect(again).rejects.toThrow("changed my mind");
     await expect.poll(() => supervisor.list(), { timeout: 5000 }).toHaveLength(1);
   });
+
   it("pauses for no longer than the longest pause", async () => {
     const { supervisor } = createSupervisor();
     const { start, forbidToStart } = startable({ maxRetries: 7, minDelayMs: 100, maxDelayMs: 100 });
@@ -390,6 +393,7 @@ describe.skipIf(!isLinux)("restart", () => {
     // 700 ms of pauses; twice as long each, they would be 12,700.
     expect(performance.now() - since).toBeLessThan(6000);
   });
+
   it("pauses again after a pause that a start cut short", async () => {
     const { supervisor } = createSupervisor();
     const { start, forbidToStart } = startable({ maxRetries: 3, minDelayMs: 150 });
@@ -404,6 +408,7 @@ describe.skipIf(!isLinux)("restart", () => {
     await failed;
     expect(performance.now() - since).toBeGreaterThanOrEqual(300 + 600);
   });
+
   it("reports no exit of a process that was stopped, as it was not ready in time", async () => {
     const { supervisor, exits, failures } = createSupervisor();
     const restart = { maxRetries: 1, minDelayMs: 10 };
@@ -418,6 +423,7 @@ describe.skipIf(!isLinux)("restart", () => {
       /1 restarts in a row did not help; .* was not ready within 1500 ms/,
     );
   });
+
   it("is no warning of the process where somebody listens to what failed", async () => {
     const { supervisor } = createSupervisor();
     const warnings = warningsOfProcess();
@@ -429,6 +435,7 @@ describe.skipIf(!isLinux)("restart", () => {
     await delay(20);
     expect(warnings).toEqual([]);
   });
+
   it("is tried five times by default", async () => {
     const { supervisor, exits } = createSupervisor();
     const { start, forbidToStart } = startable({ minDelayMs: 1 });

@@ -456,6 +456,7 @@ describe.skipIf(!isLinux)("start", () => {
     await supervisor.shutdown("m", { timeoutMs: 0 });
     await stopping;
   });
+
   it("waits for a Health that replies OK, and says so where it never does", async () => {
     let asked = 0;
     const client = (health: () => Promise<boolean>) => ({
@@ -476,6 +477,7 @@ describe.skipIf(!isLinux)("start", () => {
     );
     expect(processes()).toEqual([]);
   });
+
   it("asks for Health only once something listens", async () => {
     let asked = 0;
     const supervisor = new BackendSupervisor({
@@ -495,6 +497,7 @@ describe.skipIf(!isLinux)("start", () => {
     await expect(started).rejects.toThrow(/not ready within 200 ms: nothing listens/);
     expect(asked).toBe(0);
   });
+
   it("names what is left where it fails, and lets nothing be started before that is stopped", async () => {
     const { supervisor, failures } = createSupervisor();
     const address = `127.0.0.1:${await freePort()}`;
@@ -515,6 +518,7 @@ describe.skipIf(!isLinux)("start", () => {
     await supervisor.start({ ...start, args: nasty().start.args });
     expect(failures).toEqual([]);
   });
+
   it("names what is left where it is cancelled", async () => {
     const { supervisor } = createSupervisor();
     const { start } = nasty("escaping,never");
@@ -529,6 +533,7 @@ describe.skipIf(!isLinux)("start", () => {
     await hasEnded(escaped);
     await supervisor.shutdown("m");
   });
+
   it("fails where the process table can't be read, with nothing left that it can end, and may be tried again", async () => {
     const { supervisor } = createSupervisor();
     const { start, processes } = nasty();
@@ -542,6 +547,7 @@ describe.skipIf(!isLinux)("start", () => {
     await supervisor.shutdown("m");
     await supervisor.start(start);
   });
+
   it("is cancelled by a shutdown that comes when its Health has replied OK already", async () => {
     const { supervisor } = createSupervisor();
     const { start, processes } = nasty();
@@ -558,6 +564,7 @@ describe.skipIf(!isLinux)("start", () => {
     expect(processes()).toEqual([]);
     expect(supervisor.list()).toEqual([]);
   });
+
   it("tells the cause of its failure", async () => {
     const { supervisor } = createSupervisor();
     const error = await supervisor
@@ -565,6 +572,7 @@ describe.skipIf(!isLinux)("start", () => {
       .catch((reason) => reason);
     expect(error.cause).toMatchObject({ code: "ENOENT", syscall: "spawn ./no-such-command" });
   });
+
   it("is not changed by what becomes of its options", async () => {
     const { supervisor } = createSupervisor();
     const { start } = nasty();
@@ -755,6 +763,7 @@ describe.skipIf(!isLinux)("shutdown", () => {
     process.kill(pid, "SIGKILL");
     await stopping;
   });
+
   it("is over where that which it could not stop ends by itself, so that it may be started again", async () => {
     const { supervisor, exits, failures } = createSupervisor();
     const { start, processes } = nasty("deaf");
@@ -782,6 +791,7 @@ describe.skipIf(!isLinux)("shutdown", () => {
     await hasEnded(escaped);
     await supervisor.shutdown("m");
   });
+
   it("is hurried also where one before it failed", async () => {
     const { supervisor } = createSupervisor();
     const { start, processes } = nasty("deaf");
@@ -796,6 +806,7 @@ describe.skipIf(!isLinux)("shutdown", () => {
     await stopping;
     expect(processes()).toEqual([]);
   });
+
   it("is not made shorter by one with more patience", async () => {
     const { supervisor } = createSupervisor();
     await supervisor.start(nasty("watchful,deaf").start);
@@ -804,6 +815,7 @@ describe.skipIf(!isLinux)("shutdown", () => {
     await Promise.all([supervisor.shutdown("m", { timeoutMs: FOR_EVER_MS }), stopping]);
     expect(supervisor.logs("m")).toBe("SIGTERM 15\nSIGCONT 18\n");
   });
+
   it("lets go of the log after ten minutes", async () => {
     const { supervisor } = createSupervisor();
     await supervisor.start(nasty("polite").start);
