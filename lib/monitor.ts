@@ -1,17 +1,16 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { BackendCallError, type BackendClientFactory, grpcBackendClient } from "./backend/client.js";
 import { Connections, callBackend } from "./backend/connections.js";
 import { BackendState, type BackendStatus, type MemoryUsage } from "./backend/messages.js";
 import { withDeadline } from "./deadline.js";
-import { BackendError, InternalError, ModelBusyError, ModelNotLoadedError, MonitorError } from "./errors.js";
+import { BackendError, ModelNotLoadedError } from "./errors.js";
 import { detail, quote } from "./message.js";
 import type { LoadedModel } from "./model.js";
 import { aFunction, checkOptions, milliseconds, type OptionCheck, objectWith, required } from "./options.js";
 import { type ProcessSample, sampleProcess } from "./process/stats.js";
 import { DEFAULT_TERMINATE_TIMEOUT_MS } from "./process/terminate.js";
-import { TerminateError } from "./process/terminate-error.js";
 import { lookUp } from "./registry/look-up.js";
-import type { ModelRegistry, RegistryShutdownOptions } from "./registry/registry.js";
+import type { ModelRegistry } from "./registry/registry.js";
+import { Shutdowns } from "./shutdown.js";
 
 /** Options of {@link BackendMonitor}. */
 export interface BackendMonitorOptions {
@@ -59,19 +58,8 @@ const DEFAULT_STATUS_TIMEOUT_MS = 2_000;
 const DEFAULT_DRAIN_TIMEOUT_MS = 30_000;
 const DEFAULT_FREE_TIMEOUT_MS = 5_000;
 
-const DRAIN_POLL_MS = 100;
-
-/** How much longer than the processes' patience a registry may take: it has to kill them and see them gone. */
-const REGISTRY_SHUTDOWN_MARGIN_MS = 10_000;
-
 /** Forgetting models that are gone is put off until there are twice as many as were left the last time. */
 const FIRST_PRUNE_AT = 32;
-
-interface Shutdown {
-  readonly done: Promise<void>;
-  /** Skips what is left of the waiting. */
-  readonly hurry: AbortController;
-}
 
 /**
  * Reports what a model costs and stops it: what the router answers, without HTTP.
@@ -85,13 +73,10 @@ interface Shutdown {
 export class BackendMonitor {
   readonly #registry: ModelRegistry;
   readonly #statusTimeoutMs: number;
-  readonly #drainTimeoutMs: number;
-  readonly #freeTimeoutMs: number;
-  readonly #terminateTimeoutMs: number;
   readonly #connections: Connections;
   /** The last sample of each model, from which the next one measures CPU. */
   readonly #samples = new Map<string, ProcessSample>();
-  readonly #shutdowns = new Map<string, Shutdown>();
+  readonly #shutdowns: Shutdowns;
   #pruneAt = FIRST_PRUNE_AT;
 
   /** @throws {TypeError} naming the option that is not what it takes. */
@@ -100,9 +85,16 @@ export class BackendMonitor {
     this.#registry = options.registry;
     this.#connections = new Connections(options.createClient ?? grpcBackendClient());
     this.#statusTimeoutMs = options.statusTimeoutMs ?? DEFAULT_STATUS_TIMEOUT_MS;
-    this.#drainTimeoutMs = options.drainTimeoutMs ?? DEFAULT_DRAIN_TIMEOUT_MS;
-    this.#freeTimeoutMs = options.freeTimeoutMs ?? DEFAULT_FREE_TIMEOUT_MS;
-    this.#terminateTimeoutMs = options.terminateTimeoutMs ?? DEFAULT_TERMINATE_TIMEOUT_MS;
+    this.#shutdowns = new Shutdowns({
+      registry: this.#registry,
+      connections: this.#connections,
+      lookUp: (name) => this.#lookUp(name),
+      forget: (name) => this.#forget(name),
+      statusTimeoutMs: this.#statusTimeoutMs,
+      drainTimeoutMs: options.drainTimeoutMs ?? DEFAULT_DRAIN_TIMEOUT_MS,
+      freeTimeoutMs: options.freeTimeoutMs ?? DEFAULT_FREE_TIMEOUT_MS,
+      terminateTimeoutMs: options.terminateTimeoutMs ?? DEFAULT_TERMINATE_TIMEOUT_MS,
+    });
   }
 
   /**
@@ -145,17 +137,7 @@ export class BackendMonitor {
    * @throws {InternalError} where the registry fails.
    */
   async shutdown(name: string, { force = false }: ShutdownOptions = {}): Promise<void> {
-    let shutdown = this.#shutdowns.get(name);
-    if (!shutdown) {
-      const hurry = new AbortController();
-      if (force) hurry.abort();
-      const done = this.#stop(name, hurry.signal).finally(() => this.#shutdowns.delete(name));
-      shutdown = { done, hurry };
-      this.#shutdowns.set(name, shutdown);
-    } else if (force) {
-      shutdown.hurry.abort();
-    }
-    return shutdown.done;
+    return this.#shutdowns.shutDown(name, force);
   }
 
   /** Closes the connections to all backends. They are opened again when they are needed. */
@@ -163,51 +145,9 @@ export class BackendMonitor {
     for (const name of this.#connections.names) this.#forget(name);
   }
 
-  async #stop(name: string, hurry: AbortSignal): Promise<void> {
-    const model = await this.#drain(name, hurry).catch(async (error) => {
-      if (error instanceof ModelNotLoadedError) await this.#cancelStart(name, hurry.aborted);
-      throw error;
-    });
-    await this.#free(name, model, hurry);
-    await this.#terminate(name, model, hurry.aborted);
-    this.#forget(name);
-  }
-
-  /** Waits until the model is idle, or until there is a hurry. */
-  async #drain(name: string, hurry: AbortSignal): Promise<LoadedModel> {
-    const deadline = performance.now() + this.#drainTimeoutMs;
-    let isBusy = false;
-    for (;;) {
-      const model = await this.#lookUp(name);
-      if (hurry.aborted) return model;
-      isBusy = await this.#isBusy(name, model, isBusy, hurry);
-      if (!isBusy || hurry.aborted) return model;
-
-      const remainingMs = deadline - performance.now();
-      if (remainingMs <= 0) {
-        throw new ModelBusyError(
-          `model ${quote(name)} is still busy after ${this.#drainTimeoutMs} ms and was not stopped; ` +
-            'try again later, or send "force": true to stop it all the same',
-        );
-      }
-      await delay(Math.min(DRAIN_POLL_MS, remainingMs), undefined, { signal: hurry }).catch(() => {});
-    }
-  }
-
-  /** A backend that does not answer is what it was: busy where it said so before, otherwise not known to be. */
-  async #isBusy(name: string, model: LoadedModel, wasBusy: boolean, hurry: AbortSignal): Promise<boolean> {
-    if (model.busy) return true;
-    try {
-      const { state } = await this.#askStatus(name, model, hurry);
-      return state === BackendState.BUSY;
-    } catch (error) {
-      return wasBusy && BackendCallError.from(error).code === "DEADLINE_EXCEEDED";
-    }
-  }
-
-  async #askStatus(name: string, model: LoadedModel, hurry?: AbortSignal): Promise<BackendStatus> {
+  async #askStatus(name: string, model: LoadedModel): Promise<BackendStatus> {
     const client = this.#connections.open(name, model);
-    return callBackend(this.#statusTimeoutMs, (signal) => client.status(signal), hurry);
+    return callBackend(this.#statusTimeoutMs, (signal) => client.status(signal));
   }
 
   async #isHealthy(name: string, model: LoadedModel, deadline: number): Promise<boolean> {
@@ -219,55 +159,6 @@ export class BackendMonitor {
       return await callBackend(timeoutMs, (signal) => client.health(signal));
     } catch {
       return false;
-    }
-  }
-
-  /** Best effort: a backend that has no `Free`, or fails in it, is stopped all the same. */
-  async #free(name: string, model: LoadedModel, hurry: AbortSignal): Promise<void> {
-    if (hurry.aborted) return;
-    try {
-      const client = this.#connections.open(name, model);
-      await callBackend(this.#freeTimeoutMs, (signal) => client.free(signal), hurry);
-    } catch {
-      // The process is stopped next, and gives back all that it holds.
-    }
-  }
-
-  async #terminate(name: string, model: LoadedModel, force: boolean): Promise<void> {
-    await this.#haveStopped(name, force, (options) => this.#registry.shutdown(name, options));
-    const listed = await lookUp(this.#registry, name, this.#statusTimeoutMs);
-    if (listed && isSameBackend(listed, model)) {
-      throw new InternalError(
-        `the registry says that model ${quote(name)} is stopped, but still lists it; its shutdown() has to end ` +
-          "the process and take the model off the list",
-      );
-    }
-  }
-
-  /** A model that is not listed may be about to be. Whoever asked for its shutdown does not want that. */
-  async #cancelStart(name: string, force: boolean): Promise<void> {
-    await this.#haveStopped(name, force, (options) => this.#registry.cancelStart?.(name, options));
-  }
-
-  async #haveStopped(
-    name: string,
-    force: boolean,
-    stop: (options: RegistryShutdownOptions) => void | Promise<void>,
-  ): Promise<void> {
-    const timeoutMs = this.#terminateTimeoutMs;
-    try {
-      await withDeadline(
-        timeoutMs + REGISTRY_SHUTDOWN_MARGIN_MS,
-        (signal) => stop({ force, timeoutMs, signal }),
-        () => new BackendError(`model ${quote(name)} could not be stopped in time; it may still be running`),
-      );
-    } catch (cause) {
-      if (cause instanceof MonitorError) throw cause;
-      if (cause instanceof TerminateError) {
-        throw new BackendError(`model ${quote(name)} could not be stopped; ${cause.message}`, { cause });
-      }
-      const message = `the registry failed to stop model ${quote(name)}; the server's logger is told why`;
-      throw new InternalError(message, { cause });
     }
   }
 
@@ -330,10 +221,6 @@ const NOTHING_KNOWN: SystemUsage = {
 /** A host's own client may have `null` for what is not there, as proto-loader does. */
 function hasMemory(memory: MemoryUsage | null | undefined): memory is MemoryUsage {
   return !!memory && (memory.total > 0 || Object.keys(memory.breakdown).length > 0);
-}
-
-function isSameBackend(a: LoadedModel, b: LoadedModel): boolean {
-  return a.address === b.address && a.pid === b.pid && a.startTime === b.startTime;
 }
 
 function bothFailed(name: string, failure: BackendCallError, cause: unknown): BackendError {

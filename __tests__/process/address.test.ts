@@ -1,10 +1,10 @@
-import { execFileSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { isFreed, isListening } from "../../lib/process/address.js";
-import { freeze, isLinux, start } from "../support/processes.js";
+import { freeze, isLinux, nodeWithFewFiles, start } from "../support/processes.js";
 
 const address = new URL("../../dist/process/address.js", import.meta.url).href;
 
@@ -36,16 +36,8 @@ describe.skipIf(!isLinux)("an address", () => {
       try { for (;;) openSync("/dev/null"); } catch {}
       await isListening("127.0.0.1:9").catch((error) => process.exit(error.code === "EMFILE" ? 5 : 6));
     `;
-    const limited = [
-      "-c",
-      'ulimit -n 64; "$@"; echo $?',
-      "sh",
-      process.execPath,
-      "--input-type=module",
-      "-e",
-      code,
-    ];
-    expect(execFileSync("sh", limited).toString()).toBe("5\n");
+    const [command, args] = nodeWithFewFiles(code);
+    expect(spawnSync(command, args).status).toBe(5);
   });
 
   it("is nobody's where this process listens at it", async () => {

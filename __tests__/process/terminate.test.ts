@@ -23,6 +23,7 @@ import {
   kernelParent,
   kernelSession,
   markedEnvironment,
+  nodeWithFewFiles,
   start,
   startScript,
   startWithPid,
@@ -221,16 +222,8 @@ describe.skipIf(!isLinux)("terminateProcessTree", () => {
       };
       await terminateProcessTree(${pid}, { timeoutMs: 0 }).catch((error) => console.log(error.code));
     `;
-    const limited = [
-      "-c",
-      'ulimit -n 256; exec "$@"',
-      "sh",
-      process.execPath,
-      "--input-type=module",
-      "-e",
-      attempt,
-    ];
-    expect(execFileSync("sh", limited).toString()).toBe("EMFILE\n");
+    const [command, args] = nodeWithFewFiles(attempt);
+    expect(execFileSync(command, args).toString()).toBe("EMFILE\n");
     expect(await exited).toEqual([null, "SIGKILL"]);
   });
 

@@ -1,4 +1,3 @@
-import { once } from "node:events";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { systemReader } from "../../lib/process/system.js";
 import { BackendRun } from "../../lib/registry/backend-run.js";
@@ -14,6 +13,15 @@ function run(script: string): BackendRun {
   );
 }
 
+/** Has a stranger get the process id of a backend that has ended, and then ends what is left of the backend. */
+async function expectStrangerLeftAlone(backend: BackendRun, before = () => {}): Promise<void> {
+  await backend.exited;
+  const stranger = await startWithPid(backend.pid ?? 0);
+  before();
+  await backend.terminate(100);
+  expect(isRunning(stranger.pid)).toBe(true);
+}
+
 describe.skipIf(!isLinux)("BackendRun", () => {
   it("ends with what comes out of its pipes a moment after its process", async () => {
     const backend = run("(sleep 0.2; echo late >&2) & exit 3");
@@ -23,20 +31,14 @@ describe.skipIf(!isLinux)("BackendRun", () => {
 
   describe.skipIf(!canChoosePid)("leaves a process alone that has the id of its own by then", () => {
     it("where nobody looked at the tree before", async () => {
-      const backend = run("sleep 0.1");
-      await backend.exited;
-      const stranger = await startWithPid(backend.pid ?? 0);
-      await backend.terminate(100);
-      expect(isRunning(stranger.pid)).toBe(true);
+      await expectStrangerLeftAlone(run("sleep 0.1"));
     });
+
     it("where its start time could not be read before", async () => {
       vi.spyOn(systemReader, "find").mockRejectedValueOnce(new Error("no more files"));
-      const backend = run("sleep 0.1");
-      await backend.exited;
-      const stranger = await startWithPid(backend.pid ?? 0);
-      await backend.terminate(100);
-      expect(isRunning(stranger.pid)).toBe(true);
+      await expectStrangerLeftAlone(run("sleep 0.1"));
     });
+
     it("where its start time is read when it has ended", async () => {
       const { find } = systemReader;
       let read = () => {};
@@ -44,14 +46,7 @@ describe.skipIf(!isLinux)("BackendRun", () => {
         read = resolve;
       });
       vi.spyOn(systemReader, "find").mockImplementationOnce((pid) => readAt.then(() => find(pid)));
-      const backend = run("sleep 0.1");
-      await backend.exited;
-      const stranger = await startWithPid(backend.pid ?? 0);
-      read();
-      await backend.terminate(100);
-      expect(isRunning(stranger.pid)).toBe(true);
-      stranger.process.kill();
-      await once(stranger.process, "exit");
+      await expectStrangerLeftAlone(run("sleep 0.1"), read);
     });
   });
 });

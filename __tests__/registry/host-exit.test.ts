@@ -1,7 +1,14 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { describe, expect, it } from "vitest";
-import { bearersOf, isLinux, markedEnvironment, script, startScript } from "../support/processes.js";
+import {
+  bearersOf,
+  isLinux,
+  markedEnvironment,
+  nodeWithFewFiles,
+  script,
+  startScript,
+} from "../support/processes.js";
 
 const dist = new URL("../../dist/index.js", import.meta.url).href;
 
@@ -21,17 +28,7 @@ async function runHost(then: string) {
     console.log("ready");
     ${then}
   `;
-  // With few file descriptors, so that they are soon used up.
-  const command = [
-    "-c",
-    'ulimit -n 256; exec "$@"',
-    "sh",
-    process.execPath,
-    "--input-type=module",
-    "-e",
-    code,
-  ];
-  const host = spawn("sh", command, {
+  const host = spawn(...nodeWithFewFiles(code), {
     env: { ...process.env, ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });

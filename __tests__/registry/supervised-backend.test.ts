@@ -11,7 +11,7 @@ import {
   StartError,
 } from "../../lib/index.js";
 import { systemReader } from "../../lib/process/system.js";
-import { canChoosePid, hasEnded, isLinux, isRunning, startWithPid } from "../support/processes.js";
+import { canChoosePid, end, hasEnded, isLinux, isRunning, startWithPid } from "../support/processes.js";
 import {
   createSupervisor,
   escapedFrom,
@@ -123,8 +123,7 @@ describe.skipIf(!isLinux)("an exit that nobody asked for", () => {
       },
     ]);
     await expect(supervisor.start(start)).rejects.toThrow(/before all of its last run is stopped/);
-    process.kill(escaped, "SIGKILL");
-    await hasEnded(escaped);
+    await end(escaped);
     await supervisor.shutdown("m");
   });
 
@@ -139,8 +138,7 @@ describe.skipIf(!isLinux)("an exit that nobody asked for", () => {
     await delay(200);
     expect(exits).toHaveLength(1);
     expect(failures).toEqual([]);
-    process.kill(escaped, "SIGKILL");
-    await hasEnded(escaped);
+    await end(escaped);
     await supervisor.shutdown("m");
   });
 
@@ -175,6 +173,20 @@ function startable(restart: RestartPolicy, otherwise = "exit 9") {
   const args = ["-c", script, "sh", process.execPath, ...(start.args ?? [])];
   const forbidToStart = () => rmSync(flag);
   return { start: { ...start, command: "sh", args, restart }, processes, allowToStart, forbidToStart };
+}
+
+/** Starts a backend, and ends it when it may not start again. Returns how long it takes to be given up. */
+async function untilGivenUp(
+  supervisor: BackendSupervisor,
+  { start, forbidToStart }: ReturnType<typeof startable>,
+): Promise<number> {
+  const { pid = 0 } = await supervisor.start(start);
+  forbidToStart();
+  const since = performance.now();
+  const failed = once(supervisor, "failed");
+  process.kill(pid, "SIGKILL");
+  await failed;
+  return performance.now() - since;
 }
 
 describe.skipIf(!isLinux)("restart", () => {
@@ -217,14 +229,9 @@ describe.skipIf(!isLinux)("restart", () => {
 
   it("gives up loudly after so many in a row, each pause twice as long as the one before", async () => {
     const { supervisor, exits, failures } = createSupervisor();
-    const { start, processes, forbidToStart, allowToStart } = startable({ ...restart, minDelayMs: 100 });
-    const { pid = 0 } = await supervisor.start(start);
-    forbidToStart();
-    const since = performance.now();
-    const failed = once(supervisor, "failed");
-    process.kill(pid, "SIGKILL");
-    await failed;
-    expect(performance.now() - since).toBeGreaterThanOrEqual(100 + 200 + 400);
+    const backend = startable({ ...restart, minDelayMs: 100 });
+    const { start, processes, allowToStart } = backend;
+    expect(await untilGivenUp(supervisor, backend)).toBeGreaterThanOrEqual(100 + 200 + 400);
     expect(exits.map(({ code, signal }) => signal ?? code)).toEqual(["SIGKILL", 9, 9, 9]);
     expect(failures).toHaveLength(1);
     expect(failures[0]?.name).toBe("m");
@@ -383,15 +390,9 @@ describe.skipIf(!isLinux)("restart", () => {
 
   it("pauses for no longer than the longest pause", async () => {
     const { supervisor } = createSupervisor();
-    const { start, forbidToStart } = startable({ maxRetries: 7, minDelayMs: 100, maxDelayMs: 100 });
-    const { pid = 0 } = await supervisor.start(start);
-    forbidToStart();
-    const since = performance.now();
-    const failed = once(supervisor, "failed");
-    process.kill(pid, "SIGKILL");
-    await failed;
+    const backend = startable({ maxRetries: 7, minDelayMs: 100, maxDelayMs: 100 });
     // 700 ms of pauses; twice as long each, they would be 12,700.
-    expect(performance.now() - since).toBeLessThan(6000);
+    expect(await untilGivenUp(supervisor, backend)).toBeLessThan(6000);
   });
 
   it("pauses again after a pause that a start cut short", async () => {
@@ -412,12 +413,8 @@ describe.skipIf(!isLinux)("restart", () => {
   it("reports no exit of a process that was stopped, as it was not ready in time", async () => {
     const { supervisor, exits, failures } = createSupervisor();
     const restart = { maxRetries: 1, minDelayMs: 10 };
-    const { start, forbidToStart } = startable(restart, "exec sleep 60");
-    const { pid = 0 } = await supervisor.start({ ...start, readyTimeoutMs: 1500 });
-    forbidToStart();
-    const failed = once(supervisor, "failed");
-    process.kill(pid, "SIGKILL");
-    await failed;
+    const backend = startable(restart, "exec sleep 60");
+    await untilGivenUp(supervisor, { ...backend, start: { ...backend.start, readyTimeoutMs: 1500 } });
     expect(exits).toMatchObject([{ signal: "SIGKILL" }]);
     expect(failures[0]?.error.message).toMatch(
       /1 restarts in a row did not help; .* was not ready within 1500 ms/,
@@ -438,12 +435,7 @@ describe.skipIf(!isLinux)("restart", () => {
 
   it("is tried five times by default", async () => {
     const { supervisor, exits } = createSupervisor();
-    const { start, forbidToStart } = startable({ minDelayMs: 1 });
-    const { pid = 0 } = await supervisor.start(start);
-    forbidToStart();
-    const failed = once(supervisor, "failed");
-    process.kill(pid, "SIGKILL");
-    await failed;
+    await untilGivenUp(supervisor, startable({ minDelayMs: 1 }));
     expect(exits.map(({ code, signal }) => signal ?? code)).toEqual(["SIGKILL", 9, 9, 9, 9, 9]);
   });
 });

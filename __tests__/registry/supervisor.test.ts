@@ -9,8 +9,8 @@ import { BackendMonitor, BackendSupervisor, StartError, type StartOptions } from
 import { processStartTime } from "../../lib/process/index.js";
 import { systemReader } from "../../lib/process/system.js";
 import {
+  end,
   freePort,
-  hasEnded,
   isLinux,
   isRunning,
   kernelArguments,
@@ -19,6 +19,7 @@ import {
   start,
 } from "../support/processes.js";
 import {
+  clientWith,
   createSupervisor,
   escapedFrom,
   listening,
@@ -387,16 +388,8 @@ describe.skipIf(!isLinux)("start", () => {
 
   it("works with a client of the host's own, and closes it", async () => {
     let closed = 0;
-    const supervisor = new BackendSupervisor({
-      createClient: () => ({
-        status: () => Promise.reject(new Error("no")),
-        health: async () => true,
-        free: async () => {},
-        close: () => {
-          closed++;
-        },
-      }),
-    });
+    const close = () => void closed++;
+    const supervisor = new BackendSupervisor({ createClient: clientWith({ close }) });
     onTestFinished(() => supervisor.shutdownAll());
     const { start } = nasty();
     await supervisor.start(start);
@@ -459,20 +452,13 @@ describe.skipIf(!isLinux)("start", () => {
 
   it("waits for a Health that replies OK, and says so where it never does", async () => {
     let asked = 0;
-    const client = (health: () => Promise<boolean>) => ({
-      createClient: () => ({
-        status: () => Promise.reject(new Error("no")),
-        health,
-        free: async () => {},
-        close: () => {},
-      }),
-    });
-    const patient = new BackendSupervisor(client(async () => ++asked > 3));
+    const patient = new BackendSupervisor({ createClient: clientWith({ health: async () => ++asked > 3 }) });
     onTestFinished(() => patient.shutdownAll());
     await patient.start(nasty().start);
     expect(asked).toBe(4);
     const { start, processes } = nasty("", { readyTimeoutMs: 500 });
-    await expect(new BackendSupervisor(client(async () => false)).start(start)).rejects.toThrow(
+    const createClient = clientWith({ health: async () => false });
+    await expect(new BackendSupervisor({ createClient }).start(start)).rejects.toThrow(
       "it was not ready within 500 ms: its Health does not reply OK",
     );
     expect(processes()).toEqual([]);
@@ -480,14 +466,8 @@ describe.skipIf(!isLinux)("start", () => {
 
   it("asks for Health only once something listens", async () => {
     let asked = 0;
-    const supervisor = new BackendSupervisor({
-      createClient: () => ({
-        status: () => Promise.reject(new Error("no")),
-        health: async () => ++asked > 0,
-        free: async () => {},
-        close: () => {},
-      }),
-    });
+    const createClient = clientWith({ health: async () => ++asked > 0 });
+    const supervisor = new BackendSupervisor({ createClient });
     const started = supervisor.start({
       name: "m",
       command: "sh",
@@ -512,8 +492,7 @@ describe.skipIf(!isLinux)("start", () => {
     await expect(supervisor.start(start)).rejects.toThrow(
       /can't be started before all of its last run is stopped/,
     );
-    process.kill(escaped, "SIGKILL");
-    await hasEnded(escaped);
+    await end(escaped);
     await supervisor.shutdown("m");
     await supervisor.start({ ...start, args: nasty().start.args });
     expect(failures).toEqual([]);
@@ -529,8 +508,7 @@ describe.skipIf(!isLinux)("start", () => {
     await expect(started).rejects.toThrow(
       /^the start of model "m" was cancelled, but every process of model "m" .* still answers/,
     );
-    process.kill(escaped, "SIGKILL");
-    await hasEnded(escaped);
+    await end(escaped);
     await supervisor.shutdown("m");
   });
 
@@ -696,8 +674,7 @@ describe.skipIf(!isLinux)("shutdown", () => {
     await expect(supervisor.start(start)).rejects.toThrow(
       /model "m" can't be started before all of its last run is stopped \(every process .*\); shut it down first/,
     );
-    process.kill(escaped, "SIGKILL");
-    await hasEnded(escaped);
+    await end(escaped);
     await supervisor.shutdown("m");
     expect(supervisor.list()).toEqual([]);
     await supervisor.start({ ...start, args: nasty().start.args });
@@ -787,8 +764,7 @@ describe.skipIf(!isLinux)("shutdown", () => {
     expect(isRunning(escaped)).toBe(true);
     // Those of other tests may be gone by now, too.
     expect(pipes()).toBeLessThanOrEqual(before);
-    process.kill(escaped, "SIGKILL");
-    await hasEnded(escaped);
+    await end(escaped);
     await supervisor.shutdown("m");
   });
 
@@ -893,8 +869,7 @@ describe.skipIf(!isLinux)("shutdownAll", () => {
     );
     expect(other.processes()).toEqual([]);
     expect(supervisor.list()).toMatchObject([{ name: "one" }]);
-    process.kill(escaped, "SIGKILL");
-    await hasEnded(escaped);
+    await end(escaped);
     await supervisor.shutdownAll();
   });
 

@@ -69,6 +69,20 @@ function kernelStartTime(pid: number): string | undefined {
   }
 }
 
+/** How to run a module in a Node with so few file descriptors that they are soon used up. */
+export function nodeWithFewFiles(code: string): [command: string, args: string[]] {
+  return [
+    "sh",
+    ["-c", 'ulimit -n 256; exec "$@"', "sh", process.execPath, "--input-type=module", "-e", code],
+  ];
+}
+
+/** Kills a process, and waits for its end. */
+export async function end(pid: number): Promise<void> {
+  process.kill(pid, "SIGKILL");
+  await hasEnded(pid);
+}
+
 /** By the kernel's own word. A zombie is not running, once the last of its threads has ended. */
 export function isRunning(pid: number): boolean {
   try {

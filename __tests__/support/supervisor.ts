@@ -5,6 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished } from "vitest";
 import {
+  type BackendClient,
+  type BackendClientFactory,
   type BackendExit,
   type BackendFailure,
   BackendSupervisor,
@@ -34,6 +36,17 @@ export function nasty(kind = "", options: Partial<StartOptions> = {}) {
     env: { ...env, ...options.env },
   };
   return { start, processes: () => bearersOf(mark) };
+}
+
+/** A client of a host's own, which is asked for nothing but this. */
+export function clientWith(asked: Partial<BackendClient>): BackendClientFactory {
+  return () => ({
+    status: () => Promise.reject(new Error("no")),
+    health: async () => true,
+    free: async () => {},
+    close: () => {},
+    ...asked,
+  });
 }
 
 /** Listens at a port until the end of the test. */

@@ -196,21 +196,30 @@ function mayBear(process: ProcessEntry): boolean {
 }
 let ownStartTime: number | undefined;
 
-async function readTable(withIds: boolean): Promise<ProcessEntry[]> {
+async function readTable(): Promise<ProcessEntry[]> {
+  const table: ProcessEntry[] = [];
+  const breathe = slicer();
+  for (const pid of readPids()) {
+    const stat = findStat(pid);
+    if (stat) table.push(stat);
+    await breathe();
+  }
+  return table;
+}
+
+/** Each environment is asked for as soon as its process is seen: a moment later, it may have ended. */
+async function readTableWithIds(): Promise<ProcessEntry[]> {
   const table: ProcessEntry[] = [];
   const ids = new Map<number, readonly string[]>();
   let readings: Promise<unknown>[] = [];
   const breathe = slicer();
   for (const pid of readPids()) {
     const stat = findStat(pid);
-    if (stat) table.push(stat);
-    if (stat && withIds && mayBear(stat)) {
-      const known = bearers.idsOf(stat);
-      if (known) ids.set(pid, known);
-      else readings.push(readIds(stat).then((read) => read && ids.set(pid, read)));
-    } else {
-      ids.set(pid, []);
-    }
+    if (!stat) continue;
+    table.push(stat);
+    const known = mayBear(stat) ? bearers.idsOf(stat) : [];
+    if (known) ids.set(pid, known);
+    else readings.push(readIds(stat, ids));
     if (readings.length === FILES_AT_ONCE) {
       await inTime(readings);
       readings = [];
@@ -218,15 +227,20 @@ async function readTable(withIds: boolean): Promise<ProcessEntry[]> {
     await breathe();
   }
   await inTime(readings);
-  if (!withIds) return table;
   bearers.forgetAllBut(table);
   return table.map((process) => ({ ...process, ids: ids.get(process.pid) }));
 }
 
-/** `undefined` where it ended before: it may have been anybody's. */
-async function readIds(process: Stat): Promise<readonly string[] | undefined> {
-  const ids = await bearers.read(process, () => readStrings(process.pid, "environ"));
-  return bearers.idsOf(process) !== undefined || isStillThere(process) ? ids : undefined;
+/** Those of a process that ended before they were read are left out: it may have been anybody's. */
+function readIds(process: Stat, ids: Map<number, readonly string[]>): Promise<void> {
+  const reading = bearers
+    .read(process, () => readStrings(process.pid, "environ"))
+    .then((read) => {
+      if (bearers.idsOf(process) !== undefined || isStillThere(process)) ids.set(process.pid, read);
+    });
+  // Whoever waits for it is told; nobody may, where reading the table fails before.
+  reading.catch(() => {});
+  return reading;
 }
 
 function readTableNow(withIds: boolean): ProcessEntry[] {
@@ -301,8 +315,8 @@ function isStillThere(process: ProcessEntry): boolean {
   return stat !== undefined && isSameProcess(sameStart, stat, process);
 }
 
-const table = shareNext(() => readTable(false));
-const tableWithIds = shareNext(() => readTable(true));
+const table = shareNext(readTable);
+const tableWithIds = shareNext(readTableWithIds);
 
 export const procfs: ProcessReader = {
   find: async (pid) => findVisible(pid),
@@ -326,7 +340,7 @@ export const procfs: ProcessReader = {
   },
 
   async withArguments(accepts) {
-    const candidates = await readTable(false);
+    const candidates = await table();
     const found: ProcessEntry[] = [];
     for (let first = 0; first < candidates.length; first += FILES_AT_ONCE) {
       const group = candidates.slice(first, first + FILES_AT_ONCE);

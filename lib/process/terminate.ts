@@ -86,10 +86,8 @@ export async function terminateTree(
       }
       await untilGone(left, Math.min(performance.now() + LOOK_MS, isPatient ? killAt : giveUpAt));
     }
-  } catch (error) {
-    targets.killFrozen();
-    throw error;
   } finally {
+    targets.killFrozen();
     forget();
   }
 }
@@ -98,13 +96,17 @@ export async function terminateTree(
 export function killTreeNow(tree: TrackedTree): void {
   const killAt = performance.now();
   const targets = new Targets();
-  // What needs no ids to be found goes first: reading those may hang.
-  for (const withIds of [false, true]) {
-    for (let left = tree.leftNow(withIds); left.length > 0; left = tree.leftNow(withIds)) {
-      if (!targets.freezeOrKill(left, killAt)) continue;
-      if (performance.now() >= killAt + KILL_NOW_TIMEOUT_MS) break;
-      sleepNow(POLL_MS);
+  try {
+    // What needs no ids to be found goes first: reading those may hang.
+    for (const withIds of [false, true]) {
+      for (let left = tree.leftNow(withIds); left.length > 0; left = tree.leftNow(withIds)) {
+        if (!targets.freezeOrKill(left, killAt)) continue;
+        if (performance.now() >= killAt + KILL_NOW_TIMEOUT_MS) break;
+        sleepNow(POLL_MS);
+      }
     }
+  } finally {
+    targets.killFrozen();
   }
 }
 

@@ -100,7 +100,7 @@ export class InMemoryModelRegistry implements ModelRegistry {
     if (!entry) return;
     const { force = false, timeoutMs = DEFAULT_TERMINATE_TIMEOUT_MS } = options;
     const { signal = new AbortController().signal } = options;
-    const { stop, address } = entry.registration;
+    const { stop, address, pid } = entry.registration;
     const backend = await entry.process(true);
     if (!stop && !backend) {
       throw new BackendError(
@@ -109,9 +109,9 @@ export class InMemoryModelRegistry implements ModelRegistry {
       );
     }
     const tree = backend && trackTree(backend.pid, backend);
-    // Where its start script has ended before it, the backend is found by its address alone. It is looked for now: what
-    // comes to the address later is somebody else's.
-    const stray = await findProcessByAddress(address).catch(() => undefined);
+    // Where its start script, whose pid was registered, has ended before it, the backend is found by its address alone. It is
+    // looked for now: what comes to the address later is somebody else's.
+    const stray = pid === undefined ? undefined : await findProcessByAddress(address).catch(() => undefined);
     const terminateBy = performance.now() + timeoutMs;
     const patienceMs = () => Math.max(0, terminateBy - performance.now());
     if (stop) {

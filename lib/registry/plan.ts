@@ -56,11 +56,7 @@ export interface BackendPlan {
   readonly restart: RestartPlan | undefined;
 }
 
-export interface RestartPlan {
-  readonly maxRetries: number;
-  readonly minDelayMs: number;
-  readonly maxDelayMs: number;
-}
+export type RestartPlan = Readonly<Record<keyof RestartPolicy, number>>;
 
 /** What is started. */
 export interface BackendCommand {
