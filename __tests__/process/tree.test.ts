@@ -15,9 +15,12 @@ import {
   isLinux,
   isRunning,
   kernelChildren,
+  nodeWithFewFiles,
   start,
   startScript,
 } from "../support/processes.js";
+
+const dist = new URL("../../dist/process/procfs.js", import.meta.url).href;
 
 function listByPs(): Map<number, number> {
   const lines = execFileSync("ps", ["-eo", "pid=,ppid="]).toString().trim().split("\n");
@@ -84,6 +87,29 @@ describe.skipIf(!isLinux).each(readers)("by %s", (_name, reader) => {
 });
 
 describe.skipIf(!isLinux)("by /proc", () => {
+  it("leaves no rejection unhandled where there are too few file descriptors", () => {
+    const code = `
+      const { procfs } = await import(${JSON.stringify(dist)});
+      const { spawn } = await import("node:child_process");
+      const { closeSync, openSync } = await import("node:fs");
+      const codes = new Set();
+      for (let round = 0; round < 24; round++) {
+        // Their environments are to be read.
+        const children = Array.from({ length: 12 }, () => spawn("sleep", ["60"], { stdio: "ignore" }));
+        const files = [];
+        try { for (;;) files.push(openSync("/dev/null")); } catch {}
+        for (const file of files.splice(0, 1 + (round % 8))) closeSync(file);
+        await procfs.table(true).catch((error) => codes.add(error.code));
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        for (const file of files) closeSync(file);
+        for (const child of children) child.kill("SIGKILL");
+      }
+      console.log([...codes].join());
+    `;
+    const [command, args] = nodeWithFewFiles(code);
+    expect(execFileSync(command, args).toString()).toBe("EMFILE\n");
+  });
+
   it("knows the ids that processes bear", async () => {
     const [id, another] = [randomUUID(), randomUUID()];
     const env = environmentWithId(environmentWithId(process.env, another), id);

@@ -160,3 +160,28 @@ describe.skipIf(!isLinux)("when the host process ends", () => {
     await expect.poll(() => bearersOf(mark)).toEqual([]);
   });
 });
+
+describe.skipIf(!isLinux)("a host without a file descriptor left", () => {
+  it("starts a backend again that ended meanwhile, when there are some", async () => {
+    const { exited, said, processes } = await runHost(`
+      const { closeSync, openSync } = await import("node:fs");
+      await supervisor.shutdown("m", { timeoutMs: 0 });
+      const restart = { maxRetries: 100, minDelayMs: 50, maxDelayMs: 50 };
+      const kind = [args[0], "--kind", "deaf,meek,session"];
+      const first = await supervisor.start({ ...start, args: kind, restart });
+      const files = [];
+      try { for (;;) files.push(openSync("/dev/null")); } catch {}
+      // For one look at the process table, and for some of the environments.
+      for (const file of files.splice(0, 3)) closeSync(file);
+      process.kill(first.pid, "SIGKILL");
+      await new Promise((resolve) => setTimeout(resolve, 700));
+      for (const file of files) closeSync(file);
+      while (!supervisor.get("m") || supervisor.get("m").pid === first.pid) await new Promise((resolve) => setTimeout(resolve, 20));
+      console.log("back");
+      await supervisor.shutdownAll({ timeoutMs: 0 });
+    `);
+    expect(await exited).toEqual([0, null]);
+    expect(said.stdout).toBe("ready\nback\n");
+    expect(processes()).toEqual([]);
+  });
+});
