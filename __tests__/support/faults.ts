@@ -1,0 +1,133 @@
+import { once } from "node:events";
+import type { AddressInfo } from "node:net";
+import { setImmediate } from "node:timers/promises";
+import { getChannelzHandlers } from "@grpc/grpc-js";
+import express from "express";
+import { expect, onTestFinished } from "vitest";
+import {
+  type BackendMonitorRouterOptions,
+  createBackendMonitorRouter,
+  InMemoryModelRegistry,
+  type ModelRegistry,
+} from "../../lib/index.js";
+import { type Answer, type RequestOptions, send } from "./http.js";
+import { startScript } from "./processes.js";
+
+/** Short, so that a backend which says nothing is given up soon. */
+export const STATUS_TIMEOUT_MS = 400;
+
+/** How much later than its deadline an answer may come: this machine may be busy. */
+const LATE_MS = 1_500;
+
+export interface Host {
+  /** Has the models of a fault. */
+  models: InMemoryModelRegistry;
+  /** A process that can be sampled, for models whose backend is none. */
+  pid: number;
+  url: string;
+  send(path: string, options?: RequestOptions): Promise<Answer>;
+  /** Sends `GET /backend/monitor` for a model. The answer has to come within the deadline. */
+  monitor(model: string): Promise<Answer>;
+}
+
+type HostOptions = Omit<Partial<BackendMonitorRouterOptions>, "registry"> & {
+  /** The host's own registry around the one that has the models. */
+  registryOf?: (models: InMemoryModelRegistry) => ModelRegistry;
+};
+
+/**
+ * Runs a fault against a host app with the router. All the while another model, whose backend is sound, is polled one
+ * request after another, and has to be answered as ever and at once. Afterwards nothing may be left: whatever the fault itself
+ * started (servers, processes), it has to have ended.
+ */
+export async function undisturbed(
+  fault: (host: Host) => Promise<void>,
+  { registryOf = (models) => models, ...options }: HostOptions = {},
+): Promise<void> {
+  const { pid, words } = await startScript("reporting.mjs");
+  const before = resources();
+
+  const models = new InMemoryModelRegistry();
+  models.register({ name: "bystander", address: `127.0.0.1:${words[0]}` });
+  const registry = registryOf(models);
+  const app = express();
+  app.use(createBackendMonitorRouter({ statusTimeoutMs: STATUS_TIMEOUT_MS, ...options, registry }));
+  const server = app.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  onTestFinished(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const monitor = async (model: string) => {
+    const askedAt = performance.now();
+    const answer = await send(`${url}/backend/monitor?model=${encodeURIComponent(model)}`);
+    expect(performance.now() - askedAt).toBeLessThan(
+      (options.statusTimeoutMs ?? STATUS_TIMEOUT_MS) + LATE_MS,
+    );
+    return answer;
+  };
+
+  let isOver = false;
+  const polling = (async () => {
+    const times: number[] = [];
+    for (let polls = 0; !isOver || polls < 3; polls++) {
+      const askedAt = performance.now();
+      expect((await send(`${url}/backend/monitor?model=bystander`)).json).toEqual(BYSTANDER);
+      times.push(performance.now() - askedAt);
+    }
+    return times.sort((a, b) => a - b);
+  })();
+  polling.catch(() => {});
+  try {
+    await fault({ models, pid, url, monitor, send: (path, request) => send(`${url}${path}`, request) });
+  } finally {
+    isOver = true;
+  }
+  const times = await polling;
+  // Had it to wait for the other model, it would every time; a machine may be busy for once.
+  expect(times[Math.floor(times.length / 2)]).toBeLessThan(STATUS_TIMEOUT_MS / 2);
+  expect(times.at(-1)).toBeLessThan(LATE_MS);
+
+  // The connection to a backend is closed when its model is found not to be loaded any more.
+  for (const { name } of await models.list()) {
+    models.unregister(name);
+    expect((await monitor(name)).json.error.type).toBe("model_not_loaded");
+  }
+  server.close();
+  server.closeIdleConnections();
+  await once(server, "close");
+  await expect.poll(leftSince(before), { interval: 20 }).toEqual([]);
+}
+
+const BYSTANDER = { state: 2, memory: { total: 300, breakdown: { weights: 200, kv_cache: 100 } } };
+
+/** How many there are of each kind of what can be left: handles, timers, channels and listeners. */
+function resources(): Map<string, number> {
+  const count = new Map<string, number>();
+  const add = (kind: string, by = 1) => count.set(kind, (count.get(kind) ?? 0) + by);
+  for (const kind of process.getActiveResourcesInfo()) add(kind);
+  for (const event of process.eventNames()) add(`listener of ${String(event)}`, process.listenerCount(event));
+  for (const _channel of openChannels()) add("channel");
+  return count;
+}
+
+/** By gRPC's own list, which it keeps for whoever debugs it. */
+function openChannels(): unknown[] {
+  let open: unknown[] = [];
+  const { GetTopChannels } = getChannelzHandlers();
+  const call = { request: { start_channel_id: "0", max_results: "0" } } as Partial<
+    Parameters<typeof GetTopChannels>[0]
+  >;
+  GetTopChannels(call as Parameters<typeof GetTopChannels>[0], (_error, reply) => {
+    open = reply?.channel ?? [];
+  });
+  return open;
+}
+
+function leftSince(before: ReadonlyMap<string, number>) {
+  return async () => {
+    await setImmediate();
+    return [...resources()].filter(([kind, count]) => count > (before.get(kind) ?? 0));
+  };
+}
