@@ -293,6 +293,72 @@ describe("status", () => {
     await expect(monitor.status("gone")).rejects.toThrow(/connect ENOENT \(path\)/);
   });
 
+  describe("at the same time", () => {
+    /** A monitor whose backend answers when it is told to. */
+    async function gatedMonitor() {
+      const calls: (() => void)[] = [];
+      const asked = new EventEmitter();
+      const Status: Call = (call, reply) => {
+        calls.push(() => hasMemory(call, reply));
+        asked.emit("status");
+      };
+      return { calls, asked, ...(await monitorOf({ Status }, undefined, { statusTimeoutMs: 1000 })) };
+    }
+
+    it("is one call for all who ask, and a new one for whoever asks after that", async () => {
+      const { monitor, calls, asked } = await gatedMonitor();
+      const first = monitor.status("m");
+      await once(asked, "status");
+      const others = Array.from({ length: 10 }, () => monitor.status("m"));
+      await Promise.resolve();
+      calls.shift()?.();
+      for (const answer of await Promise.all([first, ...others])) expect(answer.memory.total).toBe(300n);
+      const next = monitor.status("m");
+      await once(asked, "status");
+      calls.shift()?.();
+      await next;
+      expect(calls).toEqual([]);
+    });
+
+    it("is a failure for all who ask, and no more than that", async () => {
+      const { monitor, registry, asked } = await gatedMonitor();
+      const failed = monitor.status("m");
+      await once(asked, "status");
+      const alsoFailed = monitor.status("m");
+      await expect(failed).rejects.toThrow(BackendError);
+      await expect(alsoFailed).rejects.toThrow(BackendError);
+      const { address } = await serveBackend({ Status: hasMemory });
+      registry.register({ name: "m", address });
+      expect(await monitor.status("m")).toMatchObject({ state: 2 });
+    });
+
+    it("is asked of the backend that the model has now", async () => {
+      const { monitor, registry, calls, asked } = await gatedMonitor();
+      const before = monitor.status("m");
+      await once(asked, "status");
+      const { address } = await serveBackend({ Status: replies({ state: 1, memory: { total: 7 } }) });
+      registry.register({ name: "m", address });
+      expect(await monitor.status("m")).toMatchObject({ state: 1, memory: { total: 7n } });
+      calls.shift()?.();
+      expect(await before).toMatchObject({ state: 2, memory: { total: 300n } });
+    });
+
+    it("is not what was asked before the model was stopped and loaded again", async () => {
+      const { monitor, registry, calls, asked } = await gatedMonitor();
+      const model = await registry.get("m");
+      if (!model) throw new Error("m is not registered");
+      const stopped = monitor.status("m");
+      await once(asked, "status");
+      registry.unregister("m");
+      await expect(monitor.status("m")).rejects.toThrow(ModelNotLoadedError);
+      registry.register(model);
+      const again = monitor.status("m");
+      await once(asked, "status");
+      for (const call of calls) call();
+      await Promise.all([stopped, again]);
+    });
+  });
+
   it("keeps one client a model", async () => {
     const created: LoadedModel[] = [];
     const inner = grpcBackendClient();

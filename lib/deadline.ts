@@ -26,6 +26,16 @@ export async function withDeadline<T>(
   }
 }
 
+/** What a promise comes to, or a rejection with `expired()` once `ms` milliseconds are over. */
+export function inTime<T>(ms: number, promise: PromiseLike<T>, expired: () => Error): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(expired()), ms);
+    Promise.resolve(promise)
+      .finally(() => clearTimeout(timer))
+      .then(resolve, reject);
+  });
+}
+
 /** What a promise comes to, or a rejection with the signal's reason as soon as that is aborted. */
 export async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (!signal) return promise;

@@ -5,7 +5,7 @@ export {
   type GrpcBackendClientOptions,
   grpcBackendClient,
 } from "./backend/client.js";
-export { BackendState, type BackendStatus, type MemoryUsage } from "./backend/messages.js";
+export { BackendState, type BackendStatus, type MemoryUsage } from "./backend/status.js";
 export { bearerAuth } from "./bearer-auth.js";
 export {
   BackendError,

@@ -14,3 +14,8 @@ export interface LoadedModel {
   /** True while the registry knows the model to be in use; a shutdown then waits. */
   readonly busy?: boolean | undefined;
 }
+
+/** Whether two models, or one at two times, are served by one backend. */
+export function isSameBackend(a: LoadedModel, b: LoadedModel): boolean {
+  return a.address === b.address && a.pid === b.pid && a.startTime === b.startTime;
+}

@@ -1,10 +1,10 @@
 import { BackendCallError, type BackendClientFactory, grpcBackendClient } from "./backend/client.js";
 import { Connections, callBackend } from "./backend/connections.js";
-import { BackendState, type BackendStatus, type MemoryUsage } from "./backend/messages.js";
+import { BackendState, type BackendStatus, type MemoryUsage } from "./backend/status.js";
 import { withDeadline } from "./deadline.js";
 import { BackendError, ModelNotLoadedError } from "./errors.js";
 import { detail, quote } from "./message.js";
-import type { LoadedModel } from "./model.js";
+import { isSameBackend, type LoadedModel } from "./model.js";
 import { aFunction, checkOptions, milliseconds, type OptionCheck, objectWith, required } from "./options.js";
 import { type ProcessSample, sampleProcess } from "./process/stats.js";
 import { DEFAULT_TERMINATE_TIMEOUT_MS } from "./process/terminate.js";
@@ -34,24 +34,27 @@ export interface ShutdownOptions {
   force?: boolean | undefined;
 }
 
-/** What the monitor tells of one model; the members after `memory` are there where the backend reports no memory. */
+/**
+ * What the monitor tells of one model; the members after `memory` are there where the backend reports no memory. Whoever asked
+ * at the same time has the same object.
+ */
 export interface MonitorAnswer {
   /** `0` uninitialized, `1` busy, `2` ready, `-1` error or unknown; a backend may report others. */
-  state: number;
-  memory: {
+  readonly state: number;
+  readonly memory: {
     /** Bytes; `null` where neither the backend nor the operating system tells. */
-    total: bigint | null;
+    readonly total: bigint | null;
     /** The parts of it, in bytes. */
-    breakdown: Record<string, bigint>;
+    readonly breakdown: Readonly<Record<string, bigint>>;
   };
   /** From the operating system: bytes, summed over the process tree. `rss` is `memory.total`, as a plain number. */
-  memory_info?: { rss: number | null; vms: number | null };
+  readonly memory_info?: { readonly rss: number | null; readonly vms: number | null };
   /** `100 × rss ÷ the machine's physical memory`. */
-  memory_percent?: number | null;
+  readonly memory_percent?: number | null;
   /** 100 is one core fully used, summed over the process tree. */
-  cpu_percent?: number | null;
+  readonly cpu_percent?: number | null;
   /** Why the backend's `Status` call failed, where it did. */
-  status_error?: { code: string; message: string };
+  readonly status_error?: { readonly code: string; readonly message: string };
 }
 
 const DEFAULT_STATUS_TIMEOUT_MS = 2_000;
@@ -76,6 +79,11 @@ export class BackendMonitor {
   readonly #connections: Connections;
   /** The last sample of each model, from which the next one measures CPU. */
   readonly #samples = new Map<string, ProcessSample>();
+  /** The answers that are being got, by model. */
+  readonly #underWay = new Map<
+    string,
+    { readonly model: LoadedModel; readonly answer: Promise<MonitorAnswer> }
+  >();
   readonly #shutdowns: Shutdowns;
   #pruneAt = FIRST_PRUNE_AT;
 
@@ -99,7 +107,7 @@ export class BackendMonitor {
 
   /**
    * What a model is doing and what it costs: from its backend's `Status`, and where that fails or reports no
-   * memory, from the operating system.
+   * memory, from the operating system. Calls for the same model at the same time share one answer.
    *
    * @throws {ModelNotLoadedError} where the registry does not know the model.
    * @throws {BackendError} where neither the backend nor the operating system answers.
@@ -107,6 +115,17 @@ export class BackendMonitor {
    */
   async status(name: string): Promise<MonitorAnswer> {
     const model = await this.#lookUp(name);
+    const underWay = this.#underWay.get(name);
+    if (underWay && isSameBackend(underWay.model, model)) return underWay.answer;
+
+    const answer = this.#ask(name, model).finally(() => {
+      if (this.#underWay.get(name)?.answer === answer) this.#underWay.delete(name);
+    });
+    this.#underWay.set(name, { model, answer });
+    return answer;
+  }
+
+  async #ask(name: string, model: LoadedModel): Promise<MonitorAnswer> {
     const deadline = performance.now() + this.#statusTimeoutMs;
     try {
       const { state, memory } = await this.#askStatus(name, model);
@@ -115,10 +134,12 @@ export class BackendMonitor {
       return { state, ...(await this.#sample(name, model).catch(() => NOTHING_KNOWN)) };
     } catch (error) {
       const failure = BackendCallError.from(error);
-      const isHealthy = failure.code === "UNIMPLEMENTED" && (await this.#isHealthy(name, model, deadline));
-      const usage = await this.#sample(name, model).catch((cause: unknown) => {
-        throw bothFailed(name, failure, cause);
-      });
+      const [isHealthy, usage] = await Promise.all([
+        failure.code === "UNIMPLEMENTED" && this.#isHealthy(name, model, deadline),
+        this.#sample(name, model).catch((cause: unknown) => {
+          throw bothFailed(name, failure, cause);
+        }),
+      ]);
       return {
         state: isHealthy ? BackendState.READY : BackendState.ERROR,
         ...usage,
@@ -188,6 +209,7 @@ export class BackendMonitor {
   #forget(name: string): void {
     this.#connections.close(name);
     this.#samples.delete(name);
+    this.#underWay.delete(name);
   }
 
   /** Forgets models that the registry dropped without a shutdown. Where it does not tell, they are kept. */

@@ -18,13 +18,25 @@ export function toJson(value: unknown): string {
   return `{${members.map(([key, member]) => `${JSON.stringify(key)}:${toJson(member)}`).join(",")}}`;
 }
 
+/** The same answer may go to many who asked at the same time. */
+const texts = new WeakMap<object, string>();
+
+function textOf(answer: object): string {
+  let text = texts.get(answer);
+  if (text === undefined) {
+    text = toJson(answer);
+    texts.set(answer, text);
+  }
+  return text;
+}
+
 /**
  * Ends a response with JSON. Not with `res.json()`: an `ETag` and a `304` have no place in an answer that is
  * never to be stored.
  */
 export function sendJson(res: Response, status: number, body: object): void {
   if (res.headersSent) return;
-  const json = toJson(body);
+  const json = textOf(body);
   res.statusCode = status;
   res.setHeader("Content-Type", "application/json; charset=utf-8");
   res.setHeader("Cache-Control", "no-store");

@@ -1,11 +1,5 @@
 import { inspect } from "node:util";
-import express, {
-  type NextFunction,
-  type Request,
-  type RequestHandler,
-  type Response,
-  type Router,
-} from "express";
+import express, { type Request, type RequestHandler, type Response, type Router } from "express";
 import { readJsonBody } from "./body.js";
 import { InternalError, InvalidRequestError, MonitorError } from "./errors.js";
 import { BackendMonitor, type BackendMonitorOptions, monitorOptionChecks } from "./monitor.js";
@@ -52,25 +46,24 @@ export function createBackendMonitorRouter(options: BackendMonitorRouterOptions)
   });
   const { authorize = [], logger, ...monitorOptions } = options;
   const monitor = new BackendMonitor(monitorOptions);
-  const guards = [leaveOptionsToHost, ...[authorize].flat().map(passErrorsOn)];
+  const guards = [authorize].flat().map(passErrorsOn).map(leaveOptionsToHost);
 
   // Just these paths: "/Backend/Monitor" and "/backend/monitor/" are the host's.
   const router = express.Router({ caseSensitive: true, strict: true });
 
-  router.all(["/backend/monitor", "/v1/backend/monitor"], ...guards, function backendMonitor(req, res) {
-    return answer(req, res, ["GET", "HEAD"], async () => {
+  const backendMonitor: RequestHandler = (req, res) =>
+    answer(req, res, ["GET", "HEAD"], async () => {
       const { model } = parseMonitorQuery(req.url) ?? parseMonitorBody(await readJsonBody(req, res));
       return monitor.status(model);
     });
-  });
-
-  router.all(["/backend/shutdown", "/v1/backend/shutdown"], ...guards, function backendShutdown(req, res) {
-    return answer(req, res, ["POST"], async () => {
+  const backendShutdown: RequestHandler = (req, res) =>
+    answer(req, res, ["POST"], async () => {
       const { model, force } = parseShutdownBody(await readJsonBody(req, res));
       await monitor.shutdown(model, { force });
       return { message: "model stopped" };
     });
-  });
+  router.all(["/backend/monitor", "/v1/backend/monitor"], ...guards, leaveOptionsToHost(backendMonitor));
+  router.all(["/backend/shutdown", "/v1/backend/shutdown"], ...guards, leaveOptionsToHost(backendShutdown));
 
   return router;
 
@@ -104,8 +97,8 @@ export function createBackendMonitorRouter(options: BackendMonitorRouterOptions)
 }
 
 /** CORS is the host's business, and without this Express would answer by itself. */
-function leaveOptionsToHost(req: Request, _res: Response, next: NextFunction) {
-  next(req.method === "OPTIONS" ? "route" : undefined);
+function leaveOptionsToHost(handler: RequestHandler): RequestHandler {
+  return (req, res, next) => (req.method === "OPTIONS" ? next("route") : handler(req, res, next));
 }
 
 /** What Express 5 does for every handler, and Express 4 for none: a promise that rejects is an error, not a crash. */

@@ -1,11 +1,11 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { BackendCallError } from "./backend/client.js";
 import { type Connections, callBackend } from "./backend/connections.js";
-import { BackendState } from "./backend/messages.js";
+import { BackendState } from "./backend/status.js";
 import { withDeadline } from "./deadline.js";
 import { BackendError, InternalError, ModelBusyError, ModelNotLoadedError, MonitorError } from "./errors.js";
 import { quote } from "./message.js";
-import type { LoadedModel } from "./model.js";
+import { isSameBackend, type LoadedModel } from "./model.js";
 import { TerminateError } from "./process/terminate-error.js";
 import { lookUp } from "./registry/look-up.js";
 import type { ModelRegistry, RegistryShutdownOptions } from "./registry/registry.js";
@@ -151,8 +151,4 @@ export class Shutdowns {
       throw new InternalError(message, { cause });
     }
   }
-}
-
-function isSameBackend(a: LoadedModel, b: LoadedModel): boolean {
-  return a.address === b.address && a.pid === b.pid && a.startTime === b.startTime;
 }

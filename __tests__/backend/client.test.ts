@@ -6,9 +6,18 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { credentials, ServerCredentials, status } from "@grpc/grpc-js";
 import { generate } from "selfsigned";
-import { describe, expect, it, onTestFinished } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { type BackendClient, type GrpcBackendClientOptions, grpcBackendClient } from "../../lib/index.js";
-import { fails, frees, hasMemory, isOk, neverReplies, replies, serveBackend } from "../support/grpc.js";
+import {
+  type Call,
+  fails,
+  frees,
+  hasMemory,
+  isOk,
+  neverReplies,
+  replies,
+  serveBackend,
+} from "../support/grpc.js";
 import { freePort, isLinux } from "../support/processes.js";
 
 const { signal } = new AbortController();
@@ -158,6 +167,51 @@ describe("connection", () => {
       expect(await client.status(signal)).toMatchObject({ state: 2 });
       backend.stop();
     }
+  });
+
+  describe("to a server that has no Status", () => {
+    /** A server whose calls of Status are counted. */
+    async function serveWithout(address?: string) {
+      let asked = 0;
+      const Status: Call = (call, reply) => {
+        asked++;
+        fails(status.UNIMPLEMENTED, "no such method")(call, reply);
+      };
+      const backend = await serveBackend({ Status, Health: isOk }, address);
+      return { ...backend, asked: () => asked };
+    }
+    const unimplemented = { code: "UNIMPLEMENTED", message: "no such method" };
+
+    it("does not carry the question again", async () => {
+      const backend = await serveWithout();
+      const client = connect(backend.address);
+      for (let poll = 0; poll < 5; poll++) {
+        await expect(client.status(signal)).rejects.toMatchObject(unimplemented);
+        expect(await client.health(signal)).toBe(true);
+      }
+      expect(backend.asked()).toBe(1);
+    });
+
+    it("carries it again after a while, as there may be a proxy in between", async () => {
+      const backend = await serveWithout();
+      const client = connect(backend.address);
+      await expect(client.status(signal)).rejects.toMatchObject(unimplemented);
+      const since = performance.now();
+      const clock = vi.spyOn(performance, "now").mockImplementation(() => since + 10_001);
+      onTestFinished(() => clock.mockRestore());
+      await expect(client.status(signal)).rejects.toMatchObject(unimplemented);
+      expect(backend.asked()).toBe(2);
+    });
+
+    it("is another one when that has been replaced by one that has it", async () => {
+      const backend = await serveWithout();
+      const client = connect(backend.address);
+      await expect(client.status(signal)).rejects.toMatchObject(unimplemented);
+      backend.stop();
+      await serveBackend({ Status: hasMemory }, backend.address);
+      await delay(1000);
+      expect(await client.status(signal)).toMatchObject({ state: 2 });
+    });
   });
 
   it("is replaced when the other end says nothing any more", async () => {

@@ -2,7 +2,6 @@ import type { ServiceDefinition } from "@grpc/grpc-js";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
-  type BackendStatus,
   decodeReply,
   decodeResult,
   decodeStatusResponse,
@@ -10,6 +9,7 @@ import {
   encodeResult,
   encodeStatusResponse,
 } from "../../lib/backend/messages.js";
+import type { BackendStatus } from "../../lib/backend/status.js";
 import { loadProtocol } from "../support/grpc.js";
 
 type MethodDefinition = ServiceDefinition[string];

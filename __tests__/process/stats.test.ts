@@ -1,20 +1,24 @@
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
 import { totalmem } from "node:os";
+import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
 import { ProcessGoneError, processStartTime, sampleProcess } from "../../lib/process/index.js";
 import { portable } from "../../lib/process/portable.js";
 import { procfs } from "../../lib/process/procfs.js";
 import type { ProcessReader } from "../../lib/process/reader.js";
 import { sampleWith } from "../../lib/process/stats.js";
 import {
+  end,
   freeze,
   hasEnded,
   hasPs,
   isLinux,
   kernelAgeMs,
   kernelBytes,
+  kernelChildren,
   kernelCpuMs,
   kernelTreeCpuMs,
   script,
@@ -150,7 +154,7 @@ for (const [name, reader, isMissing] of readers)
       const idle = await startScript("stubborn.mjs");
       const previous = await sampleWith(reader, idle.pid);
       const sample = await sampleWith(reader, busy.pid, { previous });
-      expect(sample.cpuHistory.base).toBeUndefined();
+      expect(sample.history.cpu.base).toBeUndefined();
     });
   });
 
@@ -175,7 +179,7 @@ describe.skipIf(!isLinux)("on Linux", () => {
       child.kill("SIGUSR2");
       if (child.stdout) await once(child.stdout, "data");
       const sample = await sampleProcess(pid, { previous });
-      const elapsedMs = sample.cpuHistory.latest.at - previous.cpuHistory.latest.at;
+      const elapsedMs = sample.history.cpu.latest.at - previous.history.cpu.latest.at;
       const usedMs = kernelTreeCpuMs(pid) - before;
       expect(usedMs).toBeGreaterThan(450);
       expect(Math.abs(((sample.cpuPercent ?? 0) * elapsedMs) / 100 - usedMs)).toBeLessThan(50);
@@ -242,15 +246,50 @@ describe.skipIf(!isLinux)("on Linux", () => {
   it("measures CPU over 250 ms at least, however often it is asked", async () => {
     const { pid } = await startScript("burn.mjs");
     let previous = await sampleProcess(pid);
-    const first = previous.cpuHistory.latest;
+    const first = previous.history.cpu.latest;
     for (let poll = 0; poll < 10; poll++) {
       previous = await sampleProcess(pid, { previous });
-      expect(previous.cpuHistory).toEqual({ base: undefined, latest: first });
+      expect(previous.history.cpu).toEqual({ base: undefined, latest: first });
     }
     await delay(260);
     previous = await sampleProcess(pid, { previous });
-    expect(previous.cpuHistory.base).toBe(first);
+    expect(previous.history.cpu.base).toBe(first);
   });
+
+  it("sees at once what has been started or has ended since the previous sample", async () => {
+    const shell = spawn("sh", ["-c", "while read -r _; do sleep 60 & echo $!; done"], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    const lines = createInterface({ input: shell.stdout });
+    onTestFinished(() => void shell.kill("SIGKILL"));
+    let previous = await sampleProcess(shell.pid ?? 0);
+    for (const processes of [2, 3]) {
+      shell.stdin.write("\n");
+      const [child] = await once(lines, "line");
+      onTestFinished(() => void process.kill(Number(child), "SIGKILL"));
+      for (let again = 0; again < 3; again++) {
+        previous = await sampleProcess(shell.pid ?? 0, { previous });
+        expect(previous.processes).toBe(processes);
+      }
+    }
+    const [child = 0] = kernelChildren(shell.pid ?? 0);
+    await end(child);
+    expect((await sampleProcess(shell.pid ?? 0, { previous })).processes).toBe(2);
+  });
+
+  it.skipIf(!existsSync("/proc/sys/kernel/ns_last_pid"))(
+    "does not read the tree again while nothing is started on the machine",
+    async () => {
+      const { pid } = await startScript("stubborn.mjs");
+      let previous = await sampleProcess(pid);
+      const isReused = async () => {
+        const earlier = previous.history.tree;
+        previous = await sampleProcess(pid, { previous });
+        return previous.history.tree === earlier;
+      };
+      await expect.poll(isReused, { interval: 10 }).toBe(true);
+    },
+  );
 
   it("tells the start time that the kernel has", async () => {
     const { pid } = await startScript("stubborn.mjs");

@@ -37,7 +37,7 @@ describe.skipIf(!isLinux).each(readers)("by %s", (_name, reader) => {
 
   it.skipIf(!canRead)("finds every descendant, parents first", async () => {
     const { pid, words } = await startScript("family.mjs");
-    const tree = (await reader.tree(pid)).map((process) => process.pid);
+    const tree = (await reader.tree(pid)).processes.map((process) => process.pid);
     expect([...tree].sort()).toEqual(words.map(Number).sort());
     const [root, ...rest] = tree;
     expect(root).toBe(pid);

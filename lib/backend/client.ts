@@ -2,6 +2,7 @@ import {
   ChannelCredentials,
   type ChannelOptions,
   Client,
+  connectivityState,
   Metadata,
   type MethodDefinition,
   type ServiceError,
@@ -9,8 +10,8 @@ import {
 } from "@grpc/grpc-js";
 import type { LoadedModel } from "../model.js";
 import { bearerToken, checkOptions } from "../options.js";
-import type { BackendStatus } from "./messages.js";
-import { backendService } from "./service.js";
+import type { BackendService } from "./service.js";
+import type { BackendStatus } from "./status.js";
 
 /**
  * The calls that the monitor makes to one backend. Each is given a signal that is aborted at its deadline,
@@ -71,6 +72,12 @@ export class BackendCallError extends Error {
  */
 const REDIAL_MS = 250;
 
+/**
+ * A server that has no `Status` has none for as long as it runs, and so for as long as the connection to it holds: it is not
+ * asked again. But not for ever, as what is connected to may be a proxy.
+ */
+const MISSING_HOLDS_MS = 10_000;
+
 const CHANNEL_OPTIONS: ChannelOptions = {
   // A channel of our own connects anew; from gRPC's pool it would get the connection that just failed.
   "grpc.use_local_subchannel_pool": 1,
@@ -89,6 +96,8 @@ interface Channel {
   calls: number;
   /** The last call to end found nobody, or got no answer. */
   failed: boolean;
+  /** What a server that has no `Status` said to it. */
+  missing?: { readonly error: BackendCallError; readonly since: number };
 }
 
 /**
@@ -109,6 +118,13 @@ export function grpcBackendClient(options: GrpcBackendClientOptions = {}): Backe
   if (options.token !== undefined) metadata.set("authorization", `Bearer ${options.token}`);
   return (model) => connect(model.address, credentials, metadata);
 }
+
+/** What it stands on, google-protobuf, takes long to load: that is put off until a backend is called. */
+function loadService(): Promise<BackendService> {
+  service ??= import("./service.js").then(({ backendService }) => backendService);
+  return service;
+}
+let service: Promise<BackendService> | undefined;
 
 function connect(address: string, credentials: ChannelCredentials, metadata: Metadata): BackendClient {
   let current: Channel | undefined;
@@ -137,10 +153,22 @@ function connect(address: string, credentials: ChannelCredentials, metadata: Met
     if (channel.calls === 0) channel.client.close();
   }
 
-  function call<Request extends object, Response>(
-    method: MethodDefinition<Request, Response>,
+  async function status(signal: AbortSignal): Promise<BackendStatus> {
+    const missing = current?.missing;
+    if (missing && performance.now() - missing.since < MISSING_HOLDS_MS && isConnected()) throw missing.error;
+    return call((service) => service.status, signal);
+  }
+
+  function isConnected(): boolean {
+    return current?.client.getChannel().getConnectivityState(false) === connectivityState.READY;
+  }
+
+  async function call<Response>(
+    methodOf: (service: BackendService) => MethodDefinition<object, Response>,
     signal: AbortSignal,
   ): Promise<Response> {
+    const service = await loadService();
+    const method = methodOf(service);
     return new Promise((resolve, reject) => {
       if (closed) throw new BackendCallError("CANCELLED", "the connection to the backend was closed");
       signal.throwIfAborted();
@@ -149,15 +177,19 @@ function connect(address: string, credentials: ChannelCredentials, metadata: Met
         signal.removeEventListener("abort", onAbort);
         channel.failed = error !== null && (signal.aborted || error.code === statusCodes.UNAVAILABLE);
         release(channel);
-        if (error) reject(BackendCallError.from(error));
-        else resolve(response as Response);
+        if (!error) return resolve(response as Response);
+        const failure = BackendCallError.from(error);
+        if (error.code === statusCodes.UNIMPLEMENTED && method.path === service.status.path) {
+          channel.missing = { error: failure, since: performance.now() };
+        }
+        reject(failure);
       };
       const onAbort = () => underWay.cancel();
       const underWay = channel.client.makeUnaryRequest(
         method.path,
         method.requestSerialize,
         method.responseDeserialize,
-        {} as Request,
+        {},
         metadata,
         onReply,
       );
@@ -166,10 +198,10 @@ function connect(address: string, credentials: ChannelCredentials, metadata: Met
   }
 
   return {
-    status: (signal) => call(backendService.status, signal),
-    health: async (signal) => Buffer.from((await call(backendService.health, signal)).message).equals(OK),
+    status,
+    health: async (signal) => OK.equals((await call((service) => service.health, signal)).message),
     free: async (signal) => {
-      const { success, message } = await call(backendService.free, signal);
+      const { success, message } = await call((service) => service.free, signal);
       if (!success) throw new BackendCallError("UNKNOWN", `Free did not succeed: ${message}`);
     },
     close: () => {

@@ -1,6 +1,5 @@
 import type { MethodDefinition } from "@grpc/grpc-js";
 import {
-  type BackendStatus,
   decodeReply,
   decodeResult,
   decodeStatusResponse,
@@ -11,6 +10,7 @@ import {
   type Reply,
   type Result,
 } from "./messages.js";
+import type { BackendStatus } from "./status.js";
 
 /** `HealthMessage` has no fields. */
 type HealthMessage = Record<never, never>;
@@ -37,3 +37,5 @@ export const backendService = {
   status: method<BackendStatus>("Status", encodeStatusResponse, decodeStatusResponse),
   free: method<Result>("Free", encodeResult, decodeResult),
 };
+
+export type BackendService = typeof backendService;

@@ -110,10 +110,14 @@ function readTableNow(): ProcessEntry[] {
 
 const sameStart = (a: number, b: number) => Math.abs(a - b) <= SAME_START_MS;
 
+const table = shareNext(readTable);
+
 export const portable: ProcessReader = {
   find: async (pid) => (await identify((await list()).filter((process) => process.pid === pid)))[0],
-  tree: async (pid) => withDescendants(sameStart, await readTable(), (process) => process.pid === pid),
-  table: shareNext(readTable),
+  tree: async (pid) => ({
+    processes: withDescendants(sameStart, await table(), (process) => process.pid === pid),
+  }),
+  table,
   tableNow: readTableNow,
   sameStart,
 

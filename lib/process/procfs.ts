@@ -11,7 +11,7 @@ import { readFile } from "node:fs/promises";
 import { uptime } from "node:os";
 import { setTimeout as delay, setImmediate } from "node:timers/promises";
 import { Bearers } from "./bearers.js";
-import type { ProcessEntry, ProcessReader, ProcessUsage } from "./reader.js";
+import type { ProcessEntry, ProcessReader, ProcessTree, ProcessUsage } from "./reader.js";
 import { shareNext } from "./share-next.js";
 import { isChildOf, isSameProcess, withDescendants } from "./tree.js";
 
@@ -126,10 +126,10 @@ function readUsage(process: ProcessEntry, now: number): ProcessUsage | undefined
   // Read last: had the id changed hands since the tree was read, this shows it.
   const stat = readStat(process.pid);
   if (status === undefined || !stat || !isSameProcess(sameStart, stat, process)) return undefined;
-  // A zombie and a kernel thread have no memory of their own, and none of these lines.
+  // A zombie and a kernel thread have no memory of their own, and none of these lines: "VmRSS:     1234 kB".
   const bytes = (name: string) => {
-    const kilobytes = new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(status)?.[1];
-    return kilobytes === undefined ? undefined : Number(kilobytes) * 1024;
+    const line = status.indexOf(`\n${name}:`);
+    return line < 0 ? undefined : Number.parseInt(status.slice(line + name.length + 2), 10) * 1024;
   };
   const rss = bytes("VmRSS");
   const [anonymous, file, shared] = [bytes("RssAnon"), bytes("RssFile"), bytes("RssShmem")];
@@ -163,12 +163,10 @@ function now(): number {
   return uptimeMs + clockLagMs;
 }
 
-/** A child stands with the thread that forked it. */
-function readChildren(pid: number): number[] {
-  return readThreads(pid).flatMap((thread) => {
-    const children = unlessGone(() => readFileSync(`/proc/${pid}/task/${thread}/children`, "latin1"));
-    return children ? children.trim().split(" ").filter(Boolean).map(Number) : [];
-  });
+/** A child stands with the thread that forked it. Of many, one read gives only the first. */
+function readChildren(pid: number, thread: string): number[] {
+  const children = unlessGone(() => readFileSync(`/proc/${pid}/task/${thread}/children`, "latin1"));
+  return children ? children.trim().split(" ").filter(Boolean).map(Number) : [];
 }
 
 /** Lets the event loop have its turn when a slice is used up. */
@@ -265,7 +263,19 @@ async function inTime(readings: readonly Promise<unknown>[]): Promise<void> {
   }
 }
 
-async function readTree(pid: number): Promise<ProcessEntry[]> {
+async function readTree(pid: number, earlier?: ProcessTree): Promise<ProcessTree> {
+  // Read first: what is started while the tree is read is seen the next time.
+  const lastPid = readLastPid();
+  if (lastPid !== undefined && lastPid === earlier?.lastPid) return earlier;
+  return { processes: await readProcesses(pid), lastPid };
+}
+
+/** Kernels that are built without CONFIG_CHECKPOINT_RESTORE do not have this file. */
+function readLastPid(): string | undefined {
+  return unlessGone(() => readRecord("/proc/sys/kernel/ns_last_pid"));
+}
+
+async function readProcesses(pid: number): Promise<ProcessEntry[]> {
   const root = findVisible(pid);
   if (!root) return [];
   // Kernels that are built without CONFIG_PROC_CHILDREN do not have these files.
@@ -275,11 +285,13 @@ async function readTree(pid: number): Promise<ProcessEntry[]> {
   const tree = new Map<number, ProcessEntry>([[pid, root]]);
   const breathe = slicer();
   for (const parent of tree.values()) {
-    for (const childPid of readChildren(parent.pid)) {
-      const child = readStat(childPid);
-      if (child && isChildOf(sameStart, child, parent)) tree.set(childPid, child);
+    for (const thread of readThreads(parent.pid)) {
+      for (const childPid of readChildren(parent.pid, thread)) {
+        const child = readStat(childPid);
+        if (child && isChildOf(sameStart, child, parent)) tree.set(childPid, child);
+      }
+      await breathe();
     }
-    await breathe();
   }
   return [...tree.values()];
 }

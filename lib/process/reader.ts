@@ -38,6 +38,16 @@ export interface ProcessUsage {
   readonly breakdown: Readonly<Record<string, number>>;
 }
 
+/** A process and its descendants, zombies among them, parents first; none where there is no such process. */
+export interface ProcessTree {
+  readonly processes: readonly ProcessEntry[];
+  /**
+   * The id that the system gave last before this was read; absent where it does not tell. While that is the same, nothing has
+   * been started since.
+   */
+  readonly lastPid?: string | undefined;
+}
+
 /** Whether two readings of a start time are of one start. */
 export type SameStart = (a: number, b: number) => boolean;
 
@@ -45,8 +55,8 @@ export type SameStart = (a: number, b: number) => boolean;
 export interface ProcessReader {
   /** The process of this id, or `undefined` where there is none. Throws where there is one that is hidden. */
   find(pid: number): Promise<ProcessEntry | undefined>;
-  /** The process of this id and its descendants, zombies among them, parents first; empty where there is none. */
-  tree(pid: number): Promise<ProcessEntry[]>;
+  /** The tree of the process of this id. Given an earlier one, of which everything is still there, it may be the same. */
+  tree(pid: number, earlier?: ProcessTree): Promise<ProcessTree>;
   /**
    * Every process that can be seen, read after the call; `withIds`, with the ids that they bear.
    */

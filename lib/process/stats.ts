@@ -1,7 +1,7 @@
 import { totalmem } from "node:os";
 import { describe } from "../message.js";
 import { processId } from "../options.js";
-import type { ProcessReader, ProcessUsage } from "./reader.js";
+import type { ProcessReader, ProcessTree, ProcessUsage } from "./reader.js";
 import { systemReader } from "./system.js";
 
 /** What a process and all its descendants cost. */
@@ -27,8 +27,8 @@ export interface ProcessSample {
    * started where there is none. `null` where the system does not tell how old the process is.
    */
   readonly cpuPercent: number | null;
-  /** For the next sample, which measures CPU from here. Nothing to read. */
-  readonly cpuHistory: CpuHistory;
+  /** For the next sample, which goes on from here. Nothing to read. */
+  readonly history: SampleHistory;
 }
 
 /** Options of {@link sampleProcess}. */
@@ -44,6 +44,12 @@ interface CpuReading {
   /** Milliseconds, on a clock that never jumps. */
   readonly at: number;
   readonly usage: readonly ProcessUsage[];
+}
+
+interface SampleHistory {
+  readonly cpu: CpuHistory;
+  /** Absent where something of it has ended. */
+  readonly tree: ProcessTree | undefined;
 }
 
 interface CpuHistory {
@@ -97,13 +103,13 @@ export async function sampleWith(
   if (!processId.accepts(pid)) {
     throw new TypeError(`sampleProcess takes ${processId.takes}, got ${describe(pid)}`);
   }
-  const tree = await reader.tree(pid);
-  const root = tree[0];
+  const tree = await reader.tree(pid, previous?.pid === pid ? previous.history.tree : undefined);
+  const root = tree.processes[0];
   if (!root) throw new ProcessGoneError(pid, `process ${pid} does not exist`);
   if (startTime !== undefined && !reader.sameStart(root.startTime, startTime)) {
     throw new ProcessGoneError(pid, `process ${pid} has ended; its id now belongs to another process`);
   }
-  const usage = await reader.usage(tree);
+  const usage = await reader.usage(tree.processes);
   const at = performance.now();
   const rootUsage = usage.find((reading) => reading.pid === pid);
   if (!rootUsage || rootUsage.isZombie)
@@ -114,7 +120,8 @@ export async function sampleWith(
     previous.pid === pid &&
     reader.sameStart(previous.startTime, rootUsage.startTime);
   const latest: CpuReading = { at, usage };
-  const cpuHistory = isContinued ? continueHistory(previous.cpuHistory, latest) : { base: undefined, latest };
+  const cpu = isContinued ? continueHistory(previous.history.cpu, latest) : { base: undefined, latest };
+  const isWhole = usage.length === tree.processes.length;
 
   const rss = sum(usage, (reading) => reading.rss);
   return {
@@ -125,8 +132,8 @@ export async function sampleWith(
     vms: usage.some((reading) => reading.vms === null) ? null : sum(usage, (reading) => reading.vms ?? 0),
     breakdown: sumBreakdowns(usage),
     memoryPercent: (100 * rss) / totalmem(),
-    cpuPercent: cpuPercent(reader, cpuHistory.base, latest, rootUsage.ageMs),
-    cpuHistory,
+    cpuPercent: cpuPercent(reader, cpu.base, latest, rootUsage.ageMs),
+    history: { cpu, tree: isWhole ? tree : undefined },
   };
 }
 

@@ -1,5 +1,5 @@
 import { inspect } from "node:util";
-import { withDeadline } from "../deadline.js";
+import { inTime } from "../deadline.js";
 import { InternalError } from "../errors.js";
 import { quote } from "../message.js";
 import type { LoadedModel } from "../model.js";
@@ -17,11 +17,14 @@ export async function lookUp(
   timeoutMs: number,
 ): Promise<LoadedModel | undefined> {
   try {
-    const model = await withDeadline(
-      timeoutMs,
-      () => registry.get(name),
-      () => new Error(`registry.get() did not answer within ${timeoutMs} ms`),
-    );
+    const found = registry.get(name);
+    const model = isPromise(found)
+      ? await inTime(
+          timeoutMs,
+          found,
+          () => new Error(`registry.get() did not answer within ${timeoutMs} ms`),
+        )
+      : found;
     if (!model) return undefined;
     if (isLoadedModel(model)) return model;
     throw new TypeError(
@@ -32,6 +35,10 @@ export async function lookUp(
     const message = `the registry failed to look up model ${quote(name)}; the server's logger is told why`;
     throw new InternalError(message, { cause });
   }
+}
+
+function isPromise<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
+  return typeof (value as PromiseLike<T> | undefined)?.then === "function";
 }
 
 function isLoadedModel({ address, pid, startTime }: LoadedModel): boolean {

@@ -37,8 +37,10 @@ interface BackendProcess {
 interface Entry {
   readonly registration: Registration;
   /** Its process, where one can be seen. With `isUrgent`, what was found a moment ago is not good enough. */
-  process(isUrgent?: boolean): Promise<BackendProcess | undefined>;
+  process(isUrgent?: boolean): MaybePromise<BackendProcess | undefined>;
 }
+
+type MaybePromise<T> = T | Promise<T>;
 
 /** How long "there is no such process" holds before the process table is searched again. */
 const SEARCH_AGAIN_MS = 1000;
@@ -77,7 +79,8 @@ export class InMemoryModelRegistry implements ModelRegistry {
     return this.#entries.delete(name);
   }
 
-  async get(name: string): Promise<LoadedModel | undefined> {
+  /** A promise only where the process table has to be asked. */
+  get(name: string): LoadedModel | undefined | Promise<LoadedModel> {
     const entry = this.#entries.get(name);
     return entry && describeModel(entry);
   }
@@ -139,16 +142,22 @@ export class InMemoryModelRegistry implements ModelRegistry {
   }
 }
 
-async function describeModel({ registration: { name, address }, process }: Entry): Promise<LoadedModel> {
-  return { name, address, ...(await process()) };
+function describeModel({ registration: { name, address }, process }: Entry): MaybePromise<LoadedModel> {
+  const known = process();
+  return known instanceof Promise
+    ? known.then((found) => ({ name, address, ...found }))
+    : { name, address, ...known };
 }
 
 function rememberProcess(pid: number): Entry["process"] {
-  const process = processStartTime(pid).then(
+  let process: MaybePromise<BackendProcess | undefined> = processStartTime(pid).then(
     (startTime): BackendProcess => ({ pid, startTime: startTime ?? NEVER_STARTED }),
     // Without a start time it could not be told from another one that gets its id later.
     () => undefined,
   );
+  process.then((known) => {
+    process = known;
+  });
   return () => process;
 }
 
