@@ -97,7 +97,7 @@ interface Channel {
   /** The last call to end found nobody, or got no answer. */
   failed: boolean;
   /** What a server that has no `Status` said to it. */
-  missing?: { readonly error: BackendCallError; readonly since: number };
+  missing?: { readonly said: string; readonly since: number };
 }
 
 /**
@@ -155,7 +155,9 @@ function connect(address: string, credentials: ChannelCredentials, metadata: Met
 
   async function status(signal: AbortSignal): Promise<BackendStatus> {
     const missing = current?.missing;
-    if (missing && performance.now() - missing.since < MISSING_HOLDS_MS && isConnected()) throw missing.error;
+    if (missing && performance.now() - missing.since < MISSING_HOLDS_MS && isConnected()) {
+      throw new BackendCallError("UNIMPLEMENTED", missing.said);
+    }
     return call((service) => service.status, signal);
   }
 
@@ -180,7 +182,7 @@ function connect(address: string, credentials: ChannelCredentials, metadata: Met
         if (!error) return resolve(response as Response);
         const failure = BackendCallError.from(error);
         if (error.code === statusCodes.UNIMPLEMENTED && method.path === service.status.path) {
-          channel.missing = { error: failure, since: performance.now() };
+          channel.missing = { said: failure.message, since: performance.now() };
         }
         reject(failure);
       };

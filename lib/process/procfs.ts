@@ -289,6 +289,7 @@ async function readProcesses(pid: number): Promise<ProcessEntry[]> {
       for (const childPid of readChildren(parent.pid, thread)) {
         const child = readStat(childPid);
         if (child && isChildOf(sameStart, child, parent)) tree.set(childPid, child);
+        await breathe();
       }
       await breathe();
     }
