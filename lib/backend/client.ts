@@ -1,3 +1,4 @@
+import { isIP } from "node:net";
 import {
   ChannelCredentials,
   type ChannelOptions,
@@ -73,6 +74,12 @@ export class BackendCallError extends Error {
 const REDIAL_MS = 250;
 
 /**
+ * The same for a channel that may still be waiting for a name server. To give up a look-up is not to end it: those that go
+ * on wait in the one queue of Node, and with them those of all other models. It takes two servers that say nothing so long.
+ */
+const LOOK_UP_MS = 20_000;
+
+/**
  * A server that has no `Status` has none for as long as it runs, and so for as long as the connection to it holds: it is not
  * asked again. But not for ever, as what is connected to may be a proxy.
  */
@@ -94,8 +101,8 @@ interface Channel {
   readonly openedAt: number;
   /** How many calls are under way. */
   calls: number;
-  /** The last call to end found nobody, or got no answer. */
-  failed: boolean;
+  /** How old it has to be to be replaced: the last call to end found nobody, or got no answer. */
+  redialMs?: number | undefined;
   /** What a server that has no `Status` said to it. */
   missing?: { readonly said: string; readonly since: number };
 }
@@ -131,12 +138,12 @@ function connect(address: string, credentials: ChannelCredentials, metadata: Met
   let closed = false;
 
   function acquire(): Channel {
-    if (current?.failed && performance.now() - current.openedAt >= REDIAL_MS) retire(current);
+    const redialMs = current?.redialMs ?? Number.POSITIVE_INFINITY;
+    if (current && performance.now() - current.openedAt >= redialMs) retire(current);
     current ??= {
       client: new Client(address, credentials, CHANNEL_OPTIONS),
       openedAt: performance.now(),
       calls: 0,
-      failed: false,
     };
     current.calls++;
     return current;
@@ -154,15 +161,15 @@ function connect(address: string, credentials: ChannelCredentials, metadata: Met
   }
 
   async function status(signal: AbortSignal): Promise<BackendStatus> {
-    const missing = current?.missing;
-    if (missing && performance.now() - missing.since < MISSING_HOLDS_MS && isConnected()) {
+    const missing = current && isConnected(current) ? current.missing : undefined;
+    if (missing && performance.now() - missing.since < MISSING_HOLDS_MS) {
       throw new BackendCallError("UNIMPLEMENTED", missing.said);
     }
     return call((service) => service.status, signal);
   }
 
-  function isConnected(): boolean {
-    return current?.client.getChannel().getConnectivityState(false) === connectivityState.READY;
+  function mayBeLookingUp(channel: Channel): boolean {
+    return hasHostName(address) && !isConnected(channel);
   }
 
   async function call<Response>(
@@ -177,7 +184,8 @@ function connect(address: string, credentials: ChannelCredentials, metadata: Met
       const channel = acquire();
       const onReply = (error: ServiceError | null, response?: Response) => {
         signal.removeEventListener("abort", onAbort);
-        channel.failed = error !== null && (signal.aborted || error.code === statusCodes.UNAVAILABLE);
+        if (signal.aborted) channel.redialMs = mayBeLookingUp(channel) ? LOOK_UP_MS : REDIAL_MS;
+        else channel.redialMs = error?.code === statusCodes.UNAVAILABLE ? REDIAL_MS : undefined;
         release(channel);
         if (!error) return resolve(response as Response);
         const failure = BackendCallError.from(error);
@@ -211,6 +219,16 @@ function connect(address: string, credentials: ChannelCredentials, metadata: Met
       if (current) retire(current);
     },
   };
+}
+
+function isConnected({ client }: Channel): boolean {
+  return client.getChannel().getConnectivityState(false) === connectivityState.READY;
+}
+
+/** Whether a gRPC target has a name that a name server is asked for. */
+function hasHostName(target: string): boolean {
+  const [, host = ""] = /^(?:dns:(?:\/\/[^/]*\/)?)?(.*?)(?::\d+)?$/.exec(target) ?? [];
+  return !/^unix(-abstract)?:|^(ipv4|ipv6):|^\[/.test(host) && isIP(host) === 0;
 }
 
 const OK = Buffer.from("OK");
