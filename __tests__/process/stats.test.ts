@@ -171,6 +171,21 @@ describe.skipIf(!isLinux)("on Linux", () => {
     });
   });
 
+  it("takes one for gone that has no memory any more, and is no zombie yet", async () => {
+    // The more there is, the longer the kernel takes for it.
+    const hold = "const held = Buffer.alloc(2 ** 28, 1); setInterval(() => held, 1000); console.log('held');";
+    const { pid } = await start(process.execPath, ["-e", hold]);
+    process.kill(pid, "SIGKILL");
+    let rss: number | undefined;
+    do
+      rss = await sampleProcess(pid).then(
+        (sample) => sample.rss,
+        () => undefined,
+      );
+    while (rss);
+    expect(rss).toBeUndefined();
+  });
+
   it("counts the CPU of a child that has come and gone since, and counts it once", async () => {
     const { pid, process: child } = await startScript("burst.mjs");
     let previous = await sampleProcess(pid);

@@ -137,7 +137,8 @@ function readUsage(process: ProcessEntry, now: number): ProcessUsage | undefined
   return {
     pid: stat.pid,
     startTime: stat.startTime,
-    isZombie: stat.isZombie,
+    // One that has just let go of its memory will be a zombie in a moment.
+    isZombie: stat.isZombie || rss === undefined,
     ageMs: now - stat.startTime * TICK_MS,
     cpuMs: stat.cpuMs,
     reapedCpuMs: stat.reapedCpuMs,
