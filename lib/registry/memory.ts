@@ -1,3 +1,4 @@
+import { withDeadline } from "../deadline.js";
 import { BackendError } from "../errors.js";
 import { detail, quote } from "../message.js";
 import type { LoadedModel } from "../model.js";
@@ -44,6 +45,9 @@ type MaybePromise<T> = T | Promise<T>;
 
 /** How long "there is no such process" holds before the process table is searched again. */
 const SEARCH_AGAIN_MS = 1000;
+
+/** How long an answer waits for a search, which takes its time on a busy machine: it may well do without. */
+const SEARCH_MS = 500;
 
 /**
  * A registry that a host keeps by hand.
@@ -162,19 +166,30 @@ function rememberProcess(pid: number): Entry["process"] {
 }
 
 function searchProcess(address: string): Entry["process"] {
-  let search: Promise<ProcessEntry | undefined> = Promise.resolve(undefined);
-  let searchedAt = Number.NEGATIVE_INFINITY;
+  let known: ProcessEntry | undefined;
+  let search = Promise.resolve();
+  let searchAgainAt = 0;
+  const look = async () => {
+    searchAgainAt = Number.POSITIVE_INFINITY;
+    known = await findProcessByAddress(address).catch(() => undefined);
+    searchAgainAt = performance.now() + SEARCH_AGAIN_MS;
+  };
 
   return async (isUrgent = false) => {
-    const known = await search;
     if (known && (await isRunning(known))) return identify(known);
-    if (isUrgent || performance.now() - searchedAt >= SEARCH_AGAIN_MS) {
-      searchedAt = performance.now();
-      search = findProcessByAddress(address).catch(() => undefined);
-    }
-    const found = await search;
-    return found && (await isRunning(found)) ? identify(found) : undefined;
+    if (isUrgent || performance.now() >= searchAgainAt) search = look();
+    await (isUrgent ? search : atMost(SEARCH_MS, search));
+    return known && (await isRunning(known)) ? identify(known) : undefined;
   };
+}
+
+/** Waits for something, but no longer than this. */
+function atMost(ms: number, what: Promise<void>): Promise<void> {
+  return withDeadline(
+    ms,
+    () => what,
+    () => new Error("that was too long"),
+  ).catch(() => {});
 }
 
 function identify({ pid, startTime }: ProcessEntry): BackendProcess {
