@@ -25,6 +25,8 @@ import {
   StartError,
   type StartOptions,
 } from "express-backend-monitor";
+import { bearersOf, kill, readCommandLine, stateOf } from "./kernel.js";
+import { pickFrom, randomNumbers } from "./random.js";
 
 const { values } = parseArgs({
   options: { rounds: { type: "string", default: "50" }, seed: { type: "string", default: `${Date.now()}` } },
@@ -59,7 +61,7 @@ const backend = fileURLToPath(new URL("../../__tests__/processes/backend.mjs", i
 
 const run = randomUUID();
 const random = randomNumbers(seed);
-const pick = <T>(items: readonly T[]) => items[Math.floor(random() * items.length)] as T;
+const pick = <T>(items: readonly T[]) => pickFrom(items, random);
 const problems: string[] = [];
 const counts = new Map<string, number>();
 
@@ -328,55 +330,12 @@ async function startBystander(): Promise<void> {
 
 async function endBystander({ child }: Bystander): Promise<void> {
   const { pid = 0, stdout } = child;
-  const state = readStat(pid);
+  const state = stateOf(pid);
   if (child.exitCode !== null || child.signalCode !== null) problems.push("the bystander is gone");
   else if (!/[RS]/.test(state ?? "")) problems.push(`the bystander is in state ${state}`);
   child.kill("SIGKILL");
   const said = stdout ? await text(stdout) : "";
   if (said !== "") problems.push(`the bystander got signals: ${said}`);
-}
-
-function kill(pid: number): void {
-  try {
-    if (pid > 0) process.kill(pid, "SIGKILL");
-  } catch {
-    // It was quicker.
-  }
-}
-
-/** The state of a process, in a letter; `undefined` where there is none. */
-function readStat(pid: number): string | undefined {
-  try {
-    return readFileSync(`/proc/${pid}/stat`, "latin1").split(") ").at(-1)?.[0];
-  } catch {
-    return undefined;
-  }
-}
-
-function isThere(pid: number): boolean {
-  return !/^[ZX]?$/.test(readStat(pid) ?? "");
-}
-
-function readCommandLine(pid: number): string {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, "latin1").replaceAll("\0", " ");
-  } catch {
-    return "";
-  }
-}
-
-/** The processes that have a mark in their environment or on their command line. */
-function bearersOf(mark: string): number[] {
-  return readdirSync("/proc")
-    .map(Number)
-    .filter((pid) => {
-      try {
-        const environment = readFileSync(`/proc/${pid}/environ`, "latin1");
-        return (environment.includes(mark) || readCommandLine(pid).includes(mark)) && isThere(pid);
-      } catch {
-        return false;
-      }
-    });
 }
 
 /** The ports of 127.0.0.1 that somebody listens at. */
@@ -403,17 +362,6 @@ async function send(method: string, path: string, body?: string) {
   const sent = request({ host: "127.0.0.1", port, method, path, headers, agent: false }).end(body);
   const [response] = await once(sent, "response");
   return { status: response.statusCode as number, body: await text(response) };
-}
-
-/** mulberry32: good enough to shuffle with, and the same for the same seed. */
-function randomNumbers(seed: number): () => number {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 function seconds(): number {
