@@ -9,8 +9,9 @@
 //   holding   a worker that holds the pipes open         meek      workers that do not ignore SIGTERM
 //   never     listens, and is never healthy
 //   polite    says when it got SIGTERM and when it ends  respawn   starts its worker again when that ends
-//   session   a worker in a session of its own           slow      takes 200 ms to end
-//   setuid    becomes user 1                             stopped   stops itself when it is ready
+//   reports   Status answers, with memory                session   a worker in a session of its own
+//   setuid    becomes user 1                             slow      takes 200 ms to end
+//   stopped   stops itself when it is ready              stuck     answers nothing but Health
 //   watchful  says which signals it gets                 zombies   has children that it never waits for
 // Workers have TEST_MARK on their command line, and ignore SIGTERM otherwise. With "announced", it prints its id when it is there.
 import { spawn } from "node:child_process";
@@ -75,19 +76,28 @@ if (is("forking")) {
 }
 
 const GRPC = { ":status": 200, "content-type": "application/grpc" };
-/** The message is { message: "OK" }, behind a byte of flags and four of length. */
-const REPLY_OK = Buffer.from("00" + "00000004" + "0a024f4b", "hex");
+/** Each message stands behind a byte of flags and four of length. */
+const REPLIES = {
+  /** { message: "OK" } */
+  "/backend.Backend/Health": is("never") ? undefined : Buffer.from("00" + "00000004" + "0a024f4b", "hex"),
+  /** { state: 2, memory: { total: 300, breakdown: { weights: 300 } } } */
+  "/backend.Backend/Status": is("reports")
+    ? Buffer.from("00" + "00000015" + "0802" + "121108ac02" + "120c0a077765696768747310ac02", "hex")
+    : undefined,
+};
 
 const server = createServer();
 server.on("stream", (stream, headers) => {
   stream.on("error", () => {});
-  if (headers[":path"] !== "/backend.Backend/Health" || is("never")) {
+  const reply = REPLIES[headers[":path"]];
+  if (!reply && is("stuck")) return;
+  if (!reply) {
     stream.respond({ ...GRPC, "grpc-status": "12", "grpc-message": "no such method" }, { endStream: true });
     return;
   }
   stream.respond(GRPC, { waitForTrailers: true });
   stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }));
-  stream.end(REPLY_OK);
+  stream.end(reply);
   // Once the reply has been sent.
   if (is("stopped")) stream.on("close", () => setTimeout(() => process.kill(process.pid, "SIGSTOP"), 20));
 });
