@@ -421,6 +421,31 @@ describe("status", () => {
     }
     expect(open).toBeLessThan(100);
   });
+
+  it("does not forget one that came while the registry was listing those that it had before", async () => {
+    let list: (models: LoadedModel[]) => void = () => {};
+    const registry: ModelRegistry = {
+      get: (name) => ({ name, address: "192.0.2.7:1" }),
+      list: () =>
+        new Promise((resolve) => {
+          list = resolve;
+        }),
+      shutdown: () => {},
+    };
+    const closed: string[] = [];
+    const createClient = ({ name }: LoadedModel) => ({
+      status: async () => ({ state: 2, memory: { total: 1n, breakdown: {} } }),
+      health: async () => true,
+      free: async () => {},
+      close: () => void closed.push(name),
+    });
+    const monitor = new BackendMonitor({ registry, createClient });
+    for (let model = 0; model < 32; model++) await monitor.status(`model ${model}`);
+    await monitor.status("new");
+    list([]);
+    await expect.poll(() => closed).toContain("model 31");
+    expect(closed).not.toContain("new");
+  });
 });
 
 describe("a registry that fails", () => {

@@ -215,6 +215,8 @@ export class BackendMonitor {
   /** Forgets models that the registry dropped without a shutdown. Where it does not tell, they are kept. */
   async #prune(): Promise<void> {
     this.#pruneAt = Number.POSITIVE_INFINITY;
+    // A model that comes later is not on a list that was begun before.
+    const { names } = this.#connections;
     try {
       const list = await withDeadline(
         this.#statusTimeoutMs,
@@ -222,7 +224,7 @@ export class BackendMonitor {
         () => new Error("registry.list() did not answer"),
       );
       const listed = new Set(list.map(({ name }) => name));
-      for (const name of this.#connections.names) if (!listed.has(name)) this.#forget(name);
+      for (const name of names) if (!listed.has(name)) this.#forget(name);
     } catch {
       // The next try is as far off as if there had been nothing to forget.
     }
