@@ -53,7 +53,11 @@ app.use(
     // Many are stopped here that hang or ignore SIGTERM.
     freeTimeoutMs: 500,
     terminateTimeoutMs: 500,
-    logger: { error: (message) => message.includes("InternalError") && tell({ problem: message }) },
+    // Any other backend_error is one that is asked for here.
+    logger: {
+      error: (message) =>
+        /InternalError|could not be stopped|is not stopped/.test(message) && tell({ problem: message }),
+    },
   }),
 );
 const server = app.listen(0, "127.0.0.1");
