@@ -1,4 +1,4 @@
-import { withDeadline } from "../deadline.js";
+import { inTime } from "../deadline.js";
 import { BackendError } from "../errors.js";
 import { detail, quote } from "../message.js";
 import type { LoadedModel } from "../model.js";
@@ -178,18 +178,9 @@ function searchProcess(address: string): Entry["process"] {
   return async (isUrgent = false) => {
     if (known && (await isRunning(known))) return identify(known);
     if (isUrgent || performance.now() >= searchAgainAt) search = look();
-    await (isUrgent ? search : atMost(SEARCH_MS, search));
+    await (isUrgent ? search : inTime(SEARCH_MS, search, () => new Error()).catch(() => {}));
     return known && (await isRunning(known)) ? identify(known) : undefined;
   };
-}
-
-/** Waits for something, but no longer than this. */
-function atMost(ms: number, what: Promise<void>): Promise<void> {
-  return withDeadline(
-    ms,
-    () => what,
-    () => new Error("that was too long"),
-  ).catch(() => {});
 }
 
 function identify({ pid, startTime }: ProcessEntry): BackendProcess {
