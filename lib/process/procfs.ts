@@ -51,20 +51,26 @@ function isHidden(error: unknown): boolean {
   return code === "EACCES" || code === "EPERM";
 }
 
-const record = Buffer.allocUnsafeSlow(64 * 1024);
+// One for all: to read a file of unknown length, readFileSync() would allocate as much each time.
+const buffer = Buffer.allocUnsafeSlow(64 * 1024);
 
-/** A file that is a single record, as `stat` and `status` are: one read gives all of it. */
-function readRecord(path: string): string {
+/** The text of a file. That of a single record, as `stat` and `status` are, comes whole with the first read. */
+function readText(path: string, isRecord = true): string {
   const file = openSync(path, "r");
   try {
-    return record.toString("latin1", 0, readSync(file, record, 0, record.length, 0));
+    let text = "";
+    for (;;) {
+      const length = readSync(file, buffer, 0, buffer.length, null);
+      text += buffer.toString("latin1", 0, length);
+      if (isRecord || length === 0) return text;
+    }
   } finally {
     closeSync(file);
   }
 }
 
 function readStat(pid: number): Stat | undefined {
-  const text = unlessGone(() => readRecord(`/proc/${pid}/stat`));
+  const text = unlessGone(() => readText(`/proc/${pid}/stat`));
   if (text === undefined) return undefined;
   // The command is in parentheses, and may hold spaces and parentheses itself: fields are counted behind the last.
   const end = text.lastIndexOf(")");
@@ -109,10 +115,10 @@ function findVisible(pid: number): Stat | undefined {
 
 /** A process' `status`. Where its first thread has ended alone, the others still tell what memory they have. */
 function readStatus(pid: number): string | undefined {
-  const status = unlessGone(() => readRecord(`/proc/${pid}/status`));
+  const status = unlessGone(() => readText(`/proc/${pid}/status`));
   if (status === undefined || status.includes("VmRSS:")) return status;
   const others = readThreads(pid).map((thread) =>
-    unlessGone(() => readRecord(`/proc/${pid}/task/${thread}/status`)),
+    unlessGone(() => readText(`/proc/${pid}/task/${thread}/status`)),
   );
   return others.find((other) => other?.includes("VmRSS:")) ?? status;
 }
@@ -164,9 +170,9 @@ function now(): number {
   return uptimeMs + clockLagMs;
 }
 
-/** A child stands with the thread that forked it. Of many, one read gives only the first. */
+/** A child stands with the thread that forked it. */
 function readChildren(pid: number, thread: string): number[] {
-  const children = unlessGone(() => readFileSync(`/proc/${pid}/task/${thread}/children`, "latin1"));
+  const children = unlessGone(() => readText(`/proc/${pid}/task/${thread}/children`, false));
   return children ? children.trim().split(" ").filter(Boolean).map(Number) : [];
 }
 
@@ -273,7 +279,7 @@ async function readTree(pid: number, earlier?: ProcessTree): Promise<ProcessTree
 
 /** Kernels that are built without CONFIG_CHECKPOINT_RESTORE do not have this file. */
 function readLastPid(): string | undefined {
-  return unlessGone(() => readRecord("/proc/sys/kernel/ns_last_pid"));
+  return unlessGone(() => readText("/proc/sys/kernel/ns_last_pid"));
 }
 
 async function readProcesses(pid: number): Promise<ProcessEntry[]> {
