@@ -23,7 +23,12 @@ interface ListedProcess {
 
 async function list(): Promise<ListedProcess[]> {
   const { default: psList } = await import("ps-list");
-  return psList();
+  try {
+    return await psList();
+  } catch (cause) {
+    const how = "it has no procfs, and no program that lists them (ps) works";
+    throw new Error(`processes can't be listed on this machine: ${how}`, { cause });
+  }
 }
 
 /** Memory and CPU times by pid; processes that ended are left out. */
