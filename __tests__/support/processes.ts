@@ -41,7 +41,7 @@ export async function start(command: string, args: string[], options: SpawnOptio
   const [line] = (await once(lines, "line")) as [string];
   const words = line.split(" ");
   // What a script starts is killed too, should the test have failed before it ended it.
-  for (const word of words) if (/^\d+$/.test(word)) killAtLast(Number(word));
+  for (const word of words) if (/^\d+$/.test(word) && isYounger(Number(word), pid)) killAtLast(Number(word));
   return { pid, words, process: child };
 }
 
@@ -59,6 +59,11 @@ function kill(pid: number) {
   } catch {
     // It has ended, as it should.
   }
+}
+
+/** A number that is no process id, but a port, may be the id of a process that was there before. */
+function isYounger(pid: number, parent: number): boolean {
+  return Number(kernelStartTime(pid)) >= Number(kernelStartTime(parent));
 }
 
 function kernelStartTime(pid: number): string | undefined {
