@@ -1,7 +1,6 @@
-import { inspect } from "node:util";
 import { inTime } from "../deadline.js";
 import { InternalError } from "../errors.js";
-import { quote } from "../message.js";
+import { describe, quote } from "../message.js";
 import type { LoadedModel } from "../model.js";
 import { nonEmptyString, processId } from "../options.js";
 import type { ModelRegistry } from "./registry.js";
@@ -26,10 +25,19 @@ export async function lookUp(
         )
       : found;
     if (!model) return undefined;
-    if (isLoadedModel(model)) return model;
+    const { address, pid, startTime } = model;
+    if (
+      nonEmptyString.accepts(address) &&
+      (pid === undefined || processId.accepts(pid)) &&
+      (startTime === undefined || Number.isFinite(startTime))
+    ) {
+      return model;
+    }
+    // Not all of it is shown: it may be anything, of any size.
     throw new TypeError(
       "registry.get() returns undefined, or an object with an address (a string) and, for a process on this " +
-        `machine, a pid (a whole number from 1) and a startTime (a number); got ${inspect(model)}`,
+        `machine, a pid (a whole number from 1) and a startTime (a number); got ${describe(model)} whose address is ` +
+        `${describe(address)}, its pid ${describe(pid)}, its startTime ${describe(startTime)}`,
     );
   } catch (cause) {
     const message = `the registry failed to look up model ${quote(name)}; the server's logger is told why`;
@@ -39,12 +47,4 @@ export async function lookUp(
 
 function isPromise<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
   return typeof (value as PromiseLike<T> | undefined)?.then === "function";
-}
-
-function isLoadedModel({ address, pid, startTime }: LoadedModel): boolean {
-  return (
-    nonEmptyString.accepts(address) &&
-    (pid === undefined || processId.accepts(pid)) &&
-    (startTime === undefined || Number.isFinite(startTime))
-  );
 }
