@@ -76,12 +76,7 @@ export function createBackendMonitorRouter(options: BackendMonitorRouterOptions)
       }
       sendJson(res, 200, await handle());
     } catch (error) {
-      const failure =
-        error instanceof MonitorError
-          ? error
-          : new InternalError("something unforeseen happened; the server's logger is told what", {
-              cause: error,
-            });
+      const failure = asMonitorError(error);
       sendError(res, failure.status, failure.type, failure.message);
       if (failure.type === "backend_error" || failure.type === "internal_error") void log(failure);
     }
@@ -89,10 +84,31 @@ export function createBackendMonitorRouter(options: BackendMonitorRouterOptions)
 
   async function log(failure: MonitorError) {
     try {
-      await logger?.error(`express-backend-monitor: ${inspect(failure)}`);
+      await logger?.error(`express-backend-monitor: ${show(failure)}`);
     } catch {
       // The request has its answer; a logger that throws is not to bring the server down.
     }
+  }
+}
+
+/** Even to be asked what it is may make what a registry threw throw again, and this is the last place to catch it. */
+function asMonitorError(error: unknown): MonitorError {
+  try {
+    if (error instanceof MonitorError) return error;
+  } catch {
+    // It is certainly none.
+  }
+  return new InternalError("something unforeseen happened; the server's logger is told what", {
+    cause: error,
+  });
+}
+
+/** What a registry threw may throw again when it is looked at. */
+function show(failure: MonitorError): string {
+  try {
+    return inspect(failure);
+  } catch {
+    return String(failure.stack);
   }
 }
 
