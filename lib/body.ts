@@ -5,6 +5,12 @@ import { quote } from "./message.js";
 
 const MAX_BODY_BYTES = 16 * 1024;
 
+/**
+ * How long a client may go on sending a body that is too large. One that closes its connection after the answer
+ * would not get to read it before it has sent all.
+ */
+const LINGER_MS = 1000;
+
 /** A page of another origin can send forms and plain text unasked, but nothing of these types. */
 const JSON_TYPES = ["application/json", "application/*+json"];
 
@@ -35,14 +41,39 @@ export async function readJsonBody(req: Request, res: Response): Promise<unknown
   }
   if (req.readableEnded) {
     // The host app has read it already, and may have a larger limit.
-    if (Number(req.headers["content-length"]) > MAX_BODY_BYTES) throw tooLarge();
+    if (lengthOf(req) > MAX_BODY_BYTES) throw tooLarge();
     if (Buffer.isBuffer(req.body)) return parseBytes(req.body);
   } else {
-    await new Promise<void>((resolve, reject) => {
-      parseJson(req, res, (error?: unknown) => (error ? reject(explain(error)) : resolve()));
-    });
+    await parse(req, res);
   }
   return req.body;
+}
+
+/** Express' parser has all of a body sent before it says that it is too large, and that may be without an end. */
+function parse(req: Request, res: Response): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let received = 0;
+    let giveUp: NodeJS.Timeout | undefined;
+    const expect = (length: number) => {
+      if (length > MAX_BODY_BYTES) giveUp ??= setTimeout(() => reject(tooLarge()), LINGER_MS);
+    };
+    const onData = (chunk: Buffer) => {
+      received += chunk.length;
+      expect(received);
+    };
+    expect(lengthOf(req));
+    req.on("data", onData);
+    parseJson(req, res, (error?: unknown) => {
+      clearTimeout(giveUp);
+      req.off("data", onData);
+      if (error) reject(explain(error));
+      else resolve();
+    });
+  });
+}
+
+function lengthOf(req: Request): number {
+  return Number(req.headers["content-length"]);
 }
 
 /** What `express.raw()` makes of a body. */
