@@ -18,13 +18,15 @@ interface Setting extends Pick<BackendMonitorRouterOptions, "statusTimeoutMs"> {
   registered?: LoadedModel[];
   /** Models that a registry of the host's own gives just as they are. */
   own?: LoadedModel[];
+  /** How long the bystander may have to wait at most. */
+  lateMs?: number;
   /** The user that the host becomes. */
   user?: number;
 }
 
 /** As {@link undisturbed}, against a host app in a process of its own: `within` is the command that starts it. */
 export async function undisturbedProcess(
-  { registered = [], own = [], statusTimeoutMs = STATUS_TIMEOUT_MS, user }: Setting,
+  { registered = [], own = [], statusTimeoutMs = STATUS_TIMEOUT_MS, lateMs, user }: Setting,
   fault: (host: HostProcess) => Promise<void>,
   { within = [], ...options }: SpawnOptions & { within?: string[] } = {},
 ): Promise<void> {
@@ -36,7 +38,7 @@ export async function undisturbedProcess(
   const url = host.words[0] ?? "";
   const monitor = (model: string) => monitorInTime(url, model, statusTimeoutMs);
 
-  const wasUndisturbed = pollBystander(url);
+  const wasUndisturbed = pollBystander(url, lateMs);
   await fault({ url, monitor, send: (path, request) => send(`${url}${path}`, request) });
   await wasUndisturbed();
 
