@@ -57,17 +57,25 @@ interface Measurement {
   timestamp: number;
 }
 
-/** Address space in bytes by pid, which neither library tells. Windows has no such figure by a program. */
-async function measureAddressSpace(pids: number[]): Promise<Map<number, number>> {
+/**
+ * What neither library tells: address space in bytes, and when the processes that were measured had been started. Windows
+ * has no program that tells.
+ */
+async function lookAgain(pids: number[]): Promise<Map<number, { vms: number; startTime: number }>> {
   if (isWindows || pids.length === 0) return new Map();
   try {
-    const { stdout } = await promisify(execFile)("ps", ["-o", "pid=,vsz=", "-p", pids.join(",")]);
-    const rows = stdout.trim().split("\n");
+    const env = { ...process.env, LC_ALL: "C" };
+    const args = ["-o", "pid=,vsz=,lstart=", "-p", pids.join(",")];
+    const { stdout } = await promisify(execFile)("ps", args, { env });
     return new Map(
-      rows.map((row) => {
-        const [pid, kilobytes] = row.trim().split(/\s+/);
-        return [Number(pid), Number(kilobytes) * 1024];
-      }),
+      stdout
+        .trim()
+        .split("\n")
+        .map((row) => {
+          // "4711 1234 Tue Nov 24 05:30:18 2026"
+          const [pid, kilobytes, ...start] = row.trim().split(/\s+/);
+          return [Number(pid), { vms: Number(kilobytes) * 1024, startTime: Date.parse(start.join(" ")) }];
+        }),
     );
   } catch {
     return new Map();
@@ -117,6 +125,14 @@ const sameStart = (a: number, b: number) => Math.abs(a - b) <= SAME_START_MS;
 
 const table = shareNext(readTable);
 
+/**
+ * By its age, and so by this process' clock, which is of use only where nobody sets that in between. The age is from some
+ * time between the question and the answer, which may be long on a busy machine.
+ */
+function mayHaveStarted({ timestamp, elapsed }: Measurement, startTime: number, askedAt: number): boolean {
+  return startTime >= askedAt - elapsed - SAME_START_MS && startTime <= timestamp - elapsed + SAME_START_MS;
+}
+
 export const portable: ProcessReader = {
   find: async (pid) => (await identify((await list()).filter((process) => process.pid === pid)))[0],
   tree: async (pid) => ({
@@ -129,14 +145,17 @@ export const portable: ProcessReader = {
   async usage(processes) {
     const pids = processes.map(({ pid }) => pid);
     const askedAt = Date.now();
-    const [measured, addressSpace] = await Promise.all([measure(pids), measureAddressSpace(pids)]);
+    const measured = await measure(pids);
+    // Afterwards: had an id changed hands since the table was read, this shows it.
+    const looks = await lookAgain([...measured.keys()]);
     return processes.flatMap(({ pid, startTime }): ProcessUsage[] => {
       const reading = measured.get(pid);
       if (!reading) return [];
-      // The age is from some time between the question and the answer, which may be long on a busy machine.
-      const startedFrom = askedAt - reading.elapsed - SAME_START_MS;
-      const startedTo = reading.timestamp - reading.elapsed + SAME_START_MS;
-      if (startTime < startedFrom || startTime > startedTo) return [];
+      const look = looks.get(pid);
+      const isSame = isWindows
+        ? mayHaveStarted(reading, startTime, askedAt)
+        : look !== undefined && sameStart(look.startTime, startTime);
+      if (!isSame) return [];
       return [
         {
           pid,
@@ -147,7 +166,7 @@ export const portable: ProcessReader = {
           // ps has no such column; the time of ended children is not counted here.
           reapedCpuMs: 0,
           rss: reading.memory,
-          vms: addressSpace.get(pid) ?? null,
+          vms: look?.vms ?? null,
           breakdown: { rss: reading.memory },
         },
       ];
