@@ -116,23 +116,21 @@ describe.skipIf(!isLinux)("a clock that is set back and forward by an hour", () 
     });
   });
 
-  it.each([
-    ["back", -HOUR_MS],
-    ["forward", HOUR_MS],
-  ])("(%s) keeps no backend that comes back from being seen", async (_way, byMs) => {
+  it("keeps no backend that comes back from being seen", async () => {
     const backend = await serveBackend({ Status: hasMemory });
     await undisturbed(async ({ models, pid, monitor }) => {
       models.register({ name: "m", address: backend.address, pid });
       expect((await monitor("m")).json).toEqual(REPORT);
       backend.stop();
-      await expect
-        .poll(async () => (await monitor("m")).json)
-        .toMatchObject({ state: -1, status_error: { code: "UNAVAILABLE" } });
-      setClock(byMs);
+      setClock(-HOUR_MS);
+      // For so long that gRPC's own pauses between attempts have grown to more than two seconds.
+      for (const since = performance.now(); performance.now() - since < 3000; await delay(100)) {
+        expect((await monitor("m")).json).toMatchObject({ status_error: { code: "UNAVAILABLE" } });
+      }
       const { stop } = await serveBackend({ Status: hasMemory }, backend.address);
       const since = performance.now();
       await expect.poll(async () => (await monitor("m")).json).toEqual(REPORT);
-      expect(performance.now() - since).toBeLessThan(3000);
+      expect(performance.now() - since).toBeLessThan(1500);
       stop();
     });
   });
