@@ -67,7 +67,7 @@ for (const [name, reader, isMissing, intervalMs, stepMs] of readers) {
         const before = look(pid);
         const sample = await sampleWith(settingClock, pid, { previous, startTime });
         const to: Around = [before, look(pid)];
-        expect(sample.cpuHistory.base).toBe(previous.cpuHistory.latest);
+        expect(sample.history.cpu.base).toBe(previous.history.cpu.latest);
         expectPercent(sample.cpuPercent, from, to, stepMs);
         [previous, from] = [sample, to];
       }

@@ -66,16 +66,40 @@ export async function undisturbed(
     server.closeAllConnections();
   });
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const monitor = async (model: string) => {
-    const askedAt = performance.now();
-    const answer = await send(`${url}/backend/monitor?model=${encodeURIComponent(model)}`);
-    expect(performance.now() - askedAt).toBeLessThan(
-      (options.statusTimeoutMs ?? STATUS_TIMEOUT_MS) + LATE_MS,
-    );
-    return answer;
-  };
+  const monitor = (model: string) => monitorInTime(url, model, options.statusTimeoutMs);
+  const wasUndisturbed = pollBystander(url);
+  await fault({ models, pid, url, monitor, send: (path, request) => send(`${url}${path}`, request) });
+  await wasUndisturbed();
 
+  // The connection to a backend is closed when its model is found not to be loaded any more.
+  for (const { name } of await models.list()) {
+    models.unregister(name);
+    expect((await monitor(name)).json.error.type).toBe("model_not_loaded");
+  }
+  server.close();
+  server.closeIdleConnections();
+  await once(server, "close");
+  expect(await leftSince(before)).toEqual([]);
+}
+
+/** Asks a host app for a model. The answer has to come within the deadline. */
+export async function monitorInTime(
+  url: string,
+  model: string,
+  timeoutMs = STATUS_TIMEOUT_MS,
+): Promise<Answer> {
+  const askedAt = performance.now();
+  const answer = await send(`${url}/backend/monitor?model=${encodeURIComponent(model)}`);
+  expect(performance.now() - askedAt).toBeLessThan(timeoutMs + LATE_MS);
+  return answer;
+}
+
+/** Polls the bystander until the returned function is called, which sees whether it was answered as ever, and at once. */
+export function pollBystander(url: string, lateMs = LATE_MS): () => Promise<void> {
   let isOver = false;
+  onTestFinished(() => {
+    isOver = true;
+  });
   const polling = (async () => {
     const times: number[] = [];
     for (let polls = 0; !isOver || polls < FEWEST_POLLS; polls++) {
@@ -88,25 +112,13 @@ export async function undisturbed(
     return times.sort((a, b) => a - b);
   })();
   polling.catch(() => {});
-  try {
-    await fault({ models, pid, url, monitor, send: (path, request) => send(`${url}${path}`, request) });
-  } finally {
+  return async () => {
     isOver = true;
-  }
-  const times = await polling;
-  // Had it to wait for the other model, it would most of the time; a machine may be busy for some of it.
-  expect(times[Math.floor(times.length / 4)]).toBeLessThan(STATUS_TIMEOUT_MS / 2);
-  expect(times.at(-1)).toBeLessThan(LATE_MS);
-
-  // The connection to a backend is closed when its model is found not to be loaded any more.
-  for (const { name } of await models.list()) {
-    models.unregister(name);
-    expect((await monitor(name)).json.error.type).toBe("model_not_loaded");
-  }
-  server.close();
-  server.closeIdleConnections();
-  await once(server, "close");
-  expect(await leftSince(before)).toEqual([]);
+    const times = await polling;
+    // Had it to wait for the other model, it would most of the time; a machine may be busy for some of it.
+    expect(times[Math.floor(times.length / 4)]).toBeLessThan(STATUS_TIMEOUT_MS / 2);
+    expect(times.at(-1)).toBeLessThan(lateMs);
+  };
 }
 
 /** What reporting.mjs says of itself. */
