@@ -433,9 +433,13 @@ describe("a body that can't be read", () => {
     expect(stopped).toHaveLength(1);
   });
 
-  it("is 400 where it is not valid UTF-8", async () => {
+  it.each(["utf-8", "UTF-8", "utf-8-", "utf-8:1999"])("is 400 where it is not valid %s", async (charset) => {
     const send = await serve();
-    const answer = await send("/backend/shutdown", post({}, Buffer.from('{"model": "m\xff"}', "latin1")));
+    const headers = { "content-type": `application/json; charset="${charset}"` };
+    const answer = await send(
+      "/backend/shutdown",
+      post(headers, Buffer.from('{"model": "m\xff"}', "latin1")),
+    );
     expectError(answer, 400, "invalid_request_error", "the body is not valid UTF-8");
   });
 

@@ -20,7 +20,9 @@ const parseJson = express.json({
   strict: false,
   // Decoding would put another character in the place of what is not valid, and so make another name of it.
   verify: (_req, _res, body, encoding) => {
-    if (encoding === "utf-8" && !isUtf8(body)) throw new Error("not valid UTF-8");
+    // For Express, signs count for nothing in a charset's name, nor does a year at its end.
+    const charset = encoding.replace(/:\d{4}$|[^0-9a-z]/g, "");
+    if (charset === "utf8" && !isUtf8(body)) throw new Error("not valid UTF-8");
   },
 });
 
