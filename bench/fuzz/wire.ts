@@ -1,0 +1,153 @@
+import assert from "node:assert/strict";
+import { BackendCallError, type BackendStatus, grpcBackendClient } from "express-backend-monitor";
+import { classify } from "./answers.js";
+import { REPORT, type Replies } from "./backend.js";
+import { type Answer, exchange } from "./exchange.js";
+import { isSound, type WireConnection } from "./frames.js";
+import type { Host } from "./host.js";
+import { decode, type WireMessages } from "./messages.js";
+import { TOKEN } from "./requests.js";
+
+interface Reported {
+  state: number;
+  memory: { total: string; breakdown: Record<string, string> } | null;
+}
+
+/** The one model whose backend is made of bytes. */
+export const MODEL = "wire";
+
+const BUSY = 1;
+
+/** The client by itself, and the router with it, have to make of these bytes what `protobufjs` makes of them. */
+export async function checkMessages(
+  { replies, hasProcess }: WireMessages,
+  address: string,
+  host: Host,
+): Promise<string> {
+  const expected = {
+    status: replies.Status && decode<Reported>("Status", replies.Status),
+    health: replies.Health && decode<{ message: Buffer }>("Health", replies.Health),
+    freed: replies.Free && decode<{ message: string; success: boolean }>("Free", replies.Free),
+  };
+  const client = grpcBackendClient()({ name: MODEL, address });
+  const { signal } = new AbortController();
+  try {
+    const status = await ask(client.status(signal), expected.status, replies.Status);
+    if (status) assert.deepEqual(reported(status), expected.status && comparable(expected.status));
+    const isHealthy = await ask(client.health(signal), expected.health, replies.Health);
+    assert.equal(isHealthy, expected.health && expected.health.message.toString("latin1") === "OK");
+    await checkFree(client.free(signal), expected.freed, replies.Free);
+  } finally {
+    client.close();
+  }
+
+  const answer = await monitor(host, MODEL);
+  const what = classify(answer, false);
+  if (!expected.status) {
+    assert.equal(what, hasProcess ? "200 fallback" : "500 backend_error");
+    const isHealthy = !replies.Status && expected.health?.message.toString("latin1") === "OK";
+    if (hasProcess) assert.equal(JSON.parse(answer?.body ?? "").state, isHealthy ? 2 : -1);
+  } else {
+    assert.equal(what, hasMemory(expected.status, replies) ? "200 reported" : "200 sampled");
+    const json = JSON.parse(withTextForNumbers(answer?.body ?? ""));
+    assert.equal(json.state, `${expected.status.state}`);
+    if (what === "200 reported") {
+      assert.deepEqual(plain(json.memory), plain(comparable(expected.status).memory ?? {}));
+    }
+  }
+  const stopped = await shutDown(host, false);
+  assert.equal(stopped, expected.status?.state === BUSY ? "500 model_busy" : "200 stopped");
+  return what;
+}
+
+/** Whatever comes on its connection, the router answers in time, and stops the model. */
+export async function checkConnection(connection: WireConnection, host: Host): Promise<string> {
+  const answer = await monitor(host, MODEL);
+  const what = classify(answer, false);
+  // The deadline is short, and a machine may be busy.
+  const isLate = answer?.body.includes("DEADLINE_EXCEEDED");
+  if (isSound(connection) && !isLate) assert.equal(answer?.body, REPORT.json);
+  const failure = connection.hasProcess ? "200 fallback" : "500 backend_error";
+  assert([failure, "200 reported", "200 sampled"].includes(what), what);
+
+  const stopped = await shutDown(host, connection.force);
+  const answers = connection.force ? ["200 stopped"] : ["200 stopped", "500 model_busy"];
+  assert(answers.includes(stopped), stopped);
+  return what;
+}
+
+async function shutDown(host: Host, force: boolean): Promise<string> {
+  const body = JSON.stringify({ model: MODEL, force });
+  const head = `Content-Type: application/json\r\nContent-Length: ${body.length}`;
+  const sent = `POST /backend/shutdown HTTP/1.1\r\nHost: localhost\r\n${head}\r\n\r\n${body}`;
+  const what = classify(await exchange(host.port, Buffer.from(sent)), false);
+  if (what === "200 stopped") {
+    assert.equal(classify(await monitor(host, MODEL), false), "500 model_not_loaded");
+  }
+  return what;
+}
+
+export function monitor(host: Host, model: string): Promise<Answer | undefined> {
+  const target = `/backend/monitor?model=${encodeURIComponent(model)}`;
+  const head = `GET ${target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${TOKEN}\r\n\r\n`;
+  return exchange(host.port, Buffer.from(head));
+}
+
+/** What a call comes to: it has to fail where there is nothing that could be expected of it. */
+async function ask<T>(
+  call: Promise<T>,
+  expected: unknown,
+  bytes: Uint8Array | undefined,
+): Promise<T | undefined> {
+  try {
+    const reply = await call;
+    assert(expected, "what is no message was read as one");
+    return reply;
+  } catch (error) {
+    assert(error instanceof BackendCallError, error as Error);
+    assert(!expected, error);
+    assert.equal(error.code === "UNIMPLEMENTED", bytes === undefined);
+    return undefined;
+  }
+}
+
+async function checkFree(
+  call: Promise<void>,
+  expected: { message: string; success: boolean } | undefined,
+  bytes: Uint8Array | undefined,
+): Promise<void> {
+  if (!expected || expected.success) await ask(call, expected, bytes);
+  else await assert.rejects(call, { message: `Free did not succeed: ${expected.message}` });
+}
+
+function reported({ state, memory }: BackendStatus) {
+  if (!memory) return { state, memory: null };
+  const breakdown = Object.entries(memory.breakdown).map(([part, bytes]) => [part, `${bytes}`]);
+  return comparable({
+    state,
+    memory: { total: `${memory.total}`, breakdown: Object.fromEntries(breakdown) },
+  });
+}
+
+/** Without `__proto__`, which `protobufjs` drops. */
+function comparable({ state, memory }: Reported): Reported {
+  return { state, memory: memory && (plain(memory) as Reported["memory"]) };
+}
+
+function plain(memory: object): object {
+  const { total, breakdown } = memory as NonNullable<Reported["memory"]>;
+  const parts = Object.entries(breakdown).filter(([part]) => part !== "__proto__");
+  return { total, breakdown: Object.fromEntries(parts) };
+}
+
+function hasMemory({ memory }: Reported, { Status }: Replies): boolean {
+  const isOnlyProto = () => Buffer.from(Status ?? []).includes("__proto__");
+  return !!memory && (memory.total !== "0" || Object.keys(memory.breakdown).length > 0 || isOnlyProto());
+}
+
+/** A number in JSON may have more digits than one of JavaScript's. */
+function withTextForNumbers(json: string): string {
+  return json.replace(/"(?:[^"\\]|\\.)*"|-?\d[\d.e+-]*/g, (token) =>
+    token.startsWith('"') ? token : `"${token}"`,
+  );
+}
