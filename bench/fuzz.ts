@@ -76,7 +76,9 @@ const backends = {
 };
 const hosts = {
   bare: await startHost(),
-  "parses JSON itself": await startHost([express.json({ strict: false })]),
+  "parses all itself": await startHost([
+    express.json({ strict: false, type: (req) => req.headers["content-type"] !== undefined }),
+  ]),
   guarded: await startHost([], { authorize: bearerAuth([TOKEN]) }),
   "for messages": await startHost(),
   "for connections": await startHost([], {

@@ -3,10 +3,10 @@ import fc, { type Arbitrary } from "fast-check";
 import { protocol, type Replies } from "./backend.js";
 
 /** What the fields of a message are, by their numbers: as protos/backend.proto has it. */
-type Schema = { [number: number]: "state" | "uint64" | "bool" | "text" | "bytes" | Schema };
+type Schema = { [number: number]: "state" | "uint64" | "bool" | "text" | "key" | "bytes" | Schema };
 
 const schemas: Record<keyof Replies, Schema> = {
-  Status: { 1: "state", 2: { 1: "uint64", 2: { 1: "text", 2: "uint64" } } },
+  Status: { 1: "state", 2: { 1: "uint64", 2: { 1: "key", 2: "uint64" } } },
   Health: { 1: "bytes" },
   Free: { 1: "text", 2: "bool" },
 };
@@ -87,7 +87,7 @@ function message(schema: Schema): Arbitrary<Uint8Array> {
     const [wireType, bytes] =
       typeof kind === "object"
         ? [DELIMITED, message(kind).map(delimited)]
-        : kind === "text" || kind === "bytes"
+        : kind === "text" || kind === "key" || kind === "bytes"
           ? [DELIMITED, chunk.map(delimited)]
           : [VARINT, varints];
     const arbitrary = bytes.map((value) => Buffer.concat([tag(Number(number), wireType), value]));
@@ -147,6 +147,9 @@ export const messages: Arbitrary<WireMessages> = fc.record({
   hasProcess: fc.boolean(),
 });
 
+/** What `decode` has in the place of a key `__proto__`, which `protobufjs` drops. */
+export const PROTO_STAND_IN = "the key __proto__";
+
 /** What `protobufjs` reads; `undefined` where the bytes are to be refused. */
 export function decode<T>(call: keyof Replies, bytes: Uint8Array): T | undefined {
   let plain: Buffer;
@@ -174,9 +177,10 @@ function rewrite(bytes: Uint8Array, schema: Schema): Buffer[] {
     const kind = schema[number];
     if (wireType === VARINT && (kind === "state" || kind === "uint64" || kind === "bool")) {
       plain.push(tag(number, VARINT), varint(canonical(kind, value)));
-    } else if (wireType === DELIMITED && (kind === "text" || kind === "bytes")) {
-      if (kind === "text" && !isUtf8(payload)) throw new Broken("not UTF-8");
-      plain.push(tag(number, DELIMITED), delimited(payload));
+    } else if (wireType === DELIMITED && (kind === "text" || kind === "key" || kind === "bytes")) {
+      if (kind !== "bytes" && !isUtf8(payload)) throw new Broken("not UTF-8");
+      const isDropped = kind === "key" && payload.equals(Buffer.from("__proto__"));
+      plain.push(tag(number, DELIMITED), delimited(isDropped ? Buffer.from(PROTO_STAND_IN) : payload));
     } else if (wireType === DELIMITED && typeof kind === "object") {
       const inside = rewrite(payload, kind);
       // The entries of a map are repeated; memory is not.
@@ -196,7 +200,7 @@ interface Field {
   number: number;
   wireType: number;
   value: bigint;
-  payload: Uint8Array;
+  payload: Buffer;
 }
 
 function fields(bytes: Buffer): Field[] {
@@ -210,7 +214,7 @@ function fields(bytes: Buffer): Field[] {
     const number = Math.floor(key / 8);
     const wireType = key % 8;
     if (number === 0) throw new Broken("no such field");
-    const field: Field = { number, wireType, value: 0n, payload: new Uint8Array() };
+    const field: Field = { number, wireType, value: 0n, payload: Buffer.alloc(0) };
     if (wireType === VARINT) field.value = readVarint();
     else if (wireType === FIXED64) take(8);
     else if (wireType === DELIMITED) field.payload = take(readUint32());
@@ -240,7 +244,7 @@ function fields(bytes: Buffer): Field[] {
     throw new Broken("a varint of more than ten bytes");
   }
 
-  function take(length: number): Uint8Array {
+  function take(length: number): Buffer {
     if (length > bytes.length - at) throw new Broken("it ends too early");
     at += length;
     return bytes.subarray(at - length, at);

@@ -6,7 +6,7 @@ import { modelNames } from "./models.js";
 /** A request in parts, so that what is expected of it can be told; most of its bytes are its `render`ing. */
 export interface FuzzRequest {
   /** How the host app is set up. */
-  host: "bare" | "parses JSON itself" | "guarded";
+  host: "bare" | "parses all itself" | "guarded";
   method: string;
   path: string;
   /** With its question mark, where it has one. */
@@ -499,7 +499,7 @@ export const requests: Arbitrary<FuzzRequest> = fc
   .record({
     host: weighted<FuzzRequest["host"]>(
       [8, fc.constant("bare")],
-      [1, fc.constant("parses JSON itself")],
+      [1, fc.constant("parses all itself")],
       [1, fc.constant("guarded")],
     ),
     target,
