@@ -4,26 +4,30 @@ import { setMaxListeners } from "node:events";
  * Runs a task for at most `ms` milliseconds. When they are over, or when `hurry` is aborted, the task's signal is aborted
  * and the promise rejects (with `expired()`, or with the reason of the hurry), whether or not the task takes notice.
  */
-export async function withDeadline<T>(
+export function withDeadline<T>(
   ms: number,
   task: (signal: AbortSignal) => T | PromiseLike<T>,
   expired: () => Error,
   hurry?: AbortSignal,
 ): Promise<T> {
   const controller = new AbortController();
-  const stopped = new Promise<never>((_resolve, reject) => {
-    controller.signal.addEventListener("abort", () => reject(controller.signal.reason));
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => stop(expired()), ms);
+    const onHurry = () => stop(hurry?.reason);
+    const leave = () => {
+      clearTimeout(timer);
+      hurry?.removeEventListener("abort", onHurry);
+    };
+    const stop = (reason: unknown) => {
+      leave();
+      // First, so that it is not for the task to say why.
+      reject(reason);
+      controller.abort(reason);
+    };
+    hurry?.addEventListener("abort", onHurry);
+    if (hurry?.aborted) onHurry();
+    (async () => task(controller.signal))().finally(leave).then(resolve, reject);
   });
-  const onHurry = () => controller.abort(hurry?.reason);
-  const timer = setTimeout(() => controller.abort(expired()), ms);
-  hurry?.addEventListener("abort", onHurry);
-  if (hurry?.aborted) onHurry();
-  try {
-    return await Promise.race([stopped, (async () => task(controller.signal))()]);
-  } finally {
-    clearTimeout(timer);
-    hurry?.removeEventListener("abort", onHurry);
-  }
 }
 
 /** What a promise comes to, or a rejection with `expired()` once `ms` milliseconds are over. */

@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import { BackendCallError, type BackendClientFactory, grpcBackendClient } from "./backend/client.js";
 import { Connections, callBackend } from "./backend/connections.js";
 import { BackendState, type BackendStatus, type MemoryUsage } from "./backend/status.js";
@@ -136,9 +137,12 @@ export class BackendMonitor {
       const failure = BackendCallError.from(error);
       const [isHealthy, usage] = await Promise.all([
         failure.code === "UNIMPLEMENTED" && this.#isHealthy(name, model, deadline),
-        this.#sample(name, model).catch((cause: unknown) => {
-          throw bothFailed(name, failure, cause);
-        }),
+        // In its turn: the question is on its way then, and the backend busy with it.
+        setImmediate()
+          .then(() => this.#sample(name, model))
+          .catch((cause: unknown) => {
+            throw bothFailed(name, failure, cause);
+          }),
       ]);
       return {
         state: isHealthy ? BackendState.READY : BackendState.ERROR,

@@ -18,16 +18,12 @@ export function toJson(value: unknown): string {
   return `{${members.map(([key, member]) => `${JSON.stringify(key)}:${toJson(member)}`).join(",")}}`;
 }
 
-/** The same answer may go to many who asked at the same time. */
-const texts = new WeakMap<object, string>();
+/** The same answer goes to all who asked at the same time, one after another. */
+let last: { readonly answer: object; readonly text: string } | undefined;
 
 function textOf(answer: object): string {
-  let text = texts.get(answer);
-  if (text === undefined) {
-    text = toJson(answer);
-    texts.set(answer, text);
-  }
-  return text;
+  if (last?.answer !== answer) last = { answer, text: toJson(answer) };
+  return last.text;
 }
 
 /**
