@@ -24,6 +24,10 @@ import { startRawServer } from "./fuzz/raw-server.js";
 import { type FuzzRequest, render, requests, TOKEN } from "./fuzz/requests.js";
 import { checkConnection, checkMessages, MODEL, monitor } from "./fuzz/wire.js";
 
+/** What goes over the wire takes a connection of its own, and longer where nothing comes. */
+const SHARES = { requests: 0.95, messages: 0.04, connections: 0.01 };
+type Name = keyof typeof SHARES;
+
 const { values } = parseArgs({
   options: {
     cases: { type: "string", default: "100000" },
@@ -38,10 +42,12 @@ if (!Number.isInteger(cases) || cases < 0 || !Number.isInteger(seed)) {
   console.error(`--cases and --seed take whole numbers, got ${values.cases} and ${values.seed}`);
   process.exit(2);
 }
-
-/** What goes over the wire takes a connection of its own, and longer where nothing comes. */
-const SHARES = { requests: 0.95, messages: 0.04, connections: 0.01 };
-type Name = keyof typeof SHARES;
+if (only !== "" && !Object.hasOwn(SHARES, only)) {
+  console.error(`--path takes what a failure printed, got ${values.path}`);
+  process.exit(2);
+}
+// Until it is known that all is well.
+process.exitCode = 1;
 
 /** Only what hangs is late. */
 const CASE_WITHIN_MS = 20_000;

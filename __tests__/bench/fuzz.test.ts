@@ -40,11 +40,11 @@ describe("npm run fuzz", () => {
     expect(stderr).toBe("");
   });
 
-  it("says what it takes where it gets something else", async () => {
-    const failed = run(process.execPath, ["build/bench/fuzz.js", "--cases", "many"], { cwd: root });
-    await expect(failed).rejects.toMatchObject({
-      code: 2,
-      stderr: expect.stringMatching(/^--cases and --seed take whole numbers, got many and \d+\n$/),
-    });
+  it.each([
+    [["--cases", "many"], /^--cases and --seed take whole numbers, got many and \d+\n$/],
+    [["--path", "nowhere:1"], /^--path takes what a failure printed, got nowhere:1\n$/],
+  ])("refuses %j", async (options, said) => {
+    const refused = run(process.execPath, ["build/bench/fuzz.js", ...options], { cwd: root });
+    await expect(refused).rejects.toMatchObject({ code: 2, stderr: expect.stringMatching(said) });
   });
 });

@@ -11,6 +11,8 @@ export interface WireConnection {
   atLast: "silence" | "end" | "reset";
   hasProcess: boolean;
   force: boolean;
+  /** Whether it is stopped while the monitor waits for it. */
+  atOnce: boolean;
 }
 
 const [DATA, HEADERS, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION] = [
@@ -133,6 +135,7 @@ export const connections: Arbitrary<WireConnection> = fc.record({
   atLast: fc.constantFrom("end", "end", "reset", "silence"),
   hasProcess: fc.boolean(),
   force: fc.boolean(),
+  atOnce: fc.boolean(),
 });
 
 /** What a backend has to report when nothing of this is wrong. */

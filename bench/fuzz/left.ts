@@ -12,15 +12,15 @@ export function resources(): Record<string, number> {
   return counts;
 }
 
-/** By gRPC's own list, which it keeps for whoever debugs it. */
-function openChannels(): unknown[] {
-  let open: unknown[] = [];
+/** The addresses of all channels, by gRPC's own list, which it keeps for whoever debugs it. */
+export function openChannels(): (string | undefined)[] {
+  let open: (string | undefined)[] = [];
   const { GetTopChannels } = getChannelzHandlers();
   const call = { request: { start_channel_id: "0", max_results: "0" } } as Partial<
     Parameters<typeof GetTopChannels>[0]
   >;
   GetTopChannels(call as Parameters<typeof GetTopChannels>[0], (_error, reply) => {
-    open = reply?.channel ?? [];
+    open = reply?.channel?.map(({ data }) => data?.target) ?? [];
   });
   return open;
 }

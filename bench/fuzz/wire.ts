@@ -5,6 +5,7 @@ import { REPORT } from "./backend.js";
 import { type Answer, exchange } from "./exchange.js";
 import { isSound, type WireConnection } from "./frames.js";
 import type { Host } from "./host.js";
+import { openChannels } from "./left.js";
 import { decode, PROTO_STAND_IN, type WireMessages } from "./messages.js";
 import { TOKEN } from "./requests.js";
 
@@ -63,22 +64,30 @@ export async function checkMessages(
   }
   const stopped = await shutDown(host, false);
   assert.equal(stopped, expected.status?.state === BUSY ? "500 model_busy" : "200 stopped");
+  if (stopped === "200 stopped") {
+    assert(!openChannels().includes(address), "the channel of a model that was stopped is open");
+    await assertNotLoaded(host);
+  }
   return what;
 }
 
 /** Whatever comes on its connection, the router answers in time, and stops the model. */
 export async function checkConnection(connection: WireConnection, host: Host): Promise<string> {
-  const answer = await monitor(host, MODEL);
+  const { hasProcess, force, atOnce } = connection;
+  const monitoring = monitor(host, MODEL);
+  if (!atOnce) await monitoring;
+  const [answer, stopped] = await Promise.all([monitoring, shutDown(host, force)]);
+
   const what = classify(answer, false);
+  const answers = [hasProcess ? "200 fallback" : "500 backend_error", "200 reported", "200 sampled"];
+  if (atOnce) answers.push("500 model_not_loaded");
+  assert(answers.includes(what), what);
   // The deadline is short, and a machine may be busy.
   const isLate = answer?.body.includes("DEADLINE_EXCEEDED");
-  if (isSound(connection) && !isLate) assert.equal(answer?.body, REPORT.json);
-  const failure = connection.hasProcess ? "200 fallback" : "500 backend_error";
-  assert([failure, "200 reported", "200 sampled"].includes(what), what);
+  if (isSound(connection) && !atOnce && !isLate) assert.equal(answer?.body, REPORT.json);
 
-  const stopped = await shutDown(host, connection.force);
-  const answers = connection.force ? ["200 stopped"] : ["200 stopped", "500 model_busy"];
-  assert(answers.includes(stopped), stopped);
+  assert((force ? ["200 stopped"] : ["200 stopped", "500 model_busy"]).includes(stopped), stopped);
+  if (stopped === "200 stopped") await assertNotLoaded(host);
   return what;
 }
 
@@ -86,11 +95,11 @@ async function shutDown(host: Host, force: boolean): Promise<string> {
   const body = JSON.stringify({ model: MODEL, force });
   const head = `Content-Type: application/json\r\nContent-Length: ${body.length}`;
   const sent = `POST /backend/shutdown HTTP/1.1\r\nHost: localhost\r\n${head}\r\n\r\n${body}`;
-  const what = classify(await exchange(host.port, Buffer.from(sent)), false);
-  if (what === "200 stopped") {
-    assert.equal(classify(await monitor(host, MODEL), false), "500 model_not_loaded");
-  }
-  return what;
+  return classify(await exchange(host.port, Buffer.from(sent)), false);
+}
+
+async function assertNotLoaded(host: Host): Promise<void> {
+  assert.equal(classify(await monitor(host, MODEL), false), "500 model_not_loaded");
 }
 
 export function monitor(host: Host, model: string): Promise<Answer | undefined> {
