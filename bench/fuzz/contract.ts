@@ -40,11 +40,12 @@ export function check(request: FuzzRequest, answer: Answer | undefined, seen: Se
   // Node may find what comes after a body that is too long before there is an answer, and takes it for another request.
   if (isOdd(request) || (body?.framing === "short" && what === "400 Node")) return what;
 
-  const isRead = readBody(body);
-  const isHostsToRefuse = host === "parses all itself" && (isRead === "unclear" || "refusedWith" in isRead);
+  const bodyRead = readBody(body);
+  const isHostsToRefuse =
+    host === "parses all itself" && (bodyRead === "unclear" || "refusedWith" in bodyRead);
   if (isHostsToRefuse && what === "400 host") return what;
   const isTakenFromHost = isHostsToRefuse && !isRefusedAfterHost(body);
-  const expected = isTakenFromHost ? undefined : expect(request, isRead);
+  const expected = isTakenFromHost ? undefined : expect(request, bodyRead);
   if (!expected) {
     assert.doesNotMatch(what, / Node$|^no answer$|^400 host$/);
     return what;
@@ -83,7 +84,7 @@ function isMonitor(request: FuzzRequest): boolean {
   return MONITOR_PATHS.includes(pathOf(request));
 }
 
-function expect(request: FuzzRequest, isRead: Read<unknown>): Expected | undefined {
+function expect(request: FuzzRequest, bodyRead: Read<unknown>): Expected | undefined {
   const { host, method, query, authorization } = request;
   const isOurs = isMonitor(request) || SHUTDOWN_PATHS.includes(pathOf(request));
   if (!isOurs || method === "OPTIONS") return { answers: ["404 host"] };
@@ -95,11 +96,11 @@ function expect(request: FuzzRequest, isRead: Read<unknown>): Expected | undefin
   function expectOfRoute(): Expected | undefined {
     if (host === "guarded" && !authorization?.passes) return refused([401]);
     if (!(isMonitor(request) ? ["GET", "HEAD"] : ["POST"]).includes(method)) return refused([405]);
-    const model = isMonitor(request) ? (readQuery(query) ?? readModel(isRead)) : readModel(isRead);
+    const model = isMonitor(request) ? (readQuery(query) ?? readModel(bodyRead)) : readModel(bodyRead);
     if (model === "unclear") return undefined;
     if ("refusedWith" in model) return refused(model.refusedWith);
     if (isMonitor(request)) return { answers: [ofMonitor(model.value)], model: model.value };
-    const force = readForce(isRead);
+    const force = readForce(bodyRead);
     if (force === "unclear") return undefined;
     return "refusedWith" in force ? refused(force.refusedWith) : ofShutdown(model.value, force.value);
   }

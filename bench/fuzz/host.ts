@@ -58,6 +58,8 @@ export async function startHost(
   app.use(
     createBackendMonitorRouter({
       drainTimeoutMs: 0,
+      // Where a backend answers, it is never to be too late, however busy the machine.
+      statusTimeoutMs: 4_000,
       registry: {
         get(name) {
           store().looked.push(name);
