@@ -162,6 +162,26 @@ describe("status", () => {
       expect(performance.now() - since).toBeLessThan(1800);
     });
 
+    it("C: says what became of a backend without Status that does not answer any more", async () => {
+      const { pid } = await startScript("stubborn.mjs");
+      let isStuck = false;
+      const Health: Call = (call, reply) => (isStuck ? undefined : isOk(call, reply));
+      const { monitor, registry, backend } = await monitorOf({ Health }, pid, { statusTimeoutMs: 500 });
+      expect(await monitor.status("m")).toMatchObject({ state: 2, status_error: { code: "UNIMPLEMENTED" } });
+      isStuck = true;
+      const stuck = { state: -1, status_error: { code: "DEADLINE_EXCEEDED" } };
+      expect(await monitor.status("m")).toMatchObject(stuck);
+      isStuck = false;
+      expect(await monitor.status("m")).toMatchObject({ state: 2, status_error: { code: "UNIMPLEMENTED" } });
+      isStuck = true;
+      const answer = monitor.status("m");
+      setTimeout(backend.stop, 100);
+      // What becomes of a call when a server of grpc-js is shut down.
+      expect(await answer).toMatchObject({ state: -1, status_error: { code: "CANCELLED" } });
+      registry.register({ name: "n", address: backend.address });
+      await expect(monitor.status("n")).rejects.toThrow(/UNAVAILABLE/);
+    });
+
     it("C: holds for a backend that is not there, while its process is", async () => {
       const { pid } = await startScript("stubborn.mjs");
       const { monitor, backend } = await monitorOf({}, pid);

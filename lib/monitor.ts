@@ -1,5 +1,10 @@
 import { setImmediate } from "node:timers/promises";
-import { BackendCallError, type BackendClientFactory, grpcBackendClient } from "./backend/client.js";
+import {
+  BackendCallError,
+  type BackendClientFactory,
+  grpcBackendClient,
+  StatusMissingError,
+} from "./backend/client.js";
 import { Connections, callBackend } from "./backend/connections.js";
 import { BackendState, type BackendStatus, type MemoryUsage } from "./backend/status.js";
 import { withDeadline } from "./deadline.js";
@@ -135,19 +140,18 @@ export class BackendMonitor {
       return { state, ...(await this.#sample(name, model).catch(() => NOTHING_KNOWN)) };
     } catch (error) {
       const failure = BackendCallError.from(error);
-      const [isHealthy, usage] = await Promise.all([
-        failure.code === "UNIMPLEMENTED" && this.#isHealthy(name, model, deadline),
-        // In its turn: the question is on its way then, and the backend busy with it.
-        setImmediate()
-          .then(() => this.#sample(name, model))
-          .catch((cause: unknown) => {
-            throw bothFailed(name, failure, cause);
-          }),
-      ]);
+      // In its turn: Health is on its way then, and the backend busy with it.
+      const sampling = setImmediate().then(() => this.#sample(name, model));
+      sampling.catch(() => {});
+      const health = failure.code === "UNIMPLEMENTED" && (await this.#askHealth(name, model, deadline));
+      const reason = reasonOf(failure, health);
+      const usage = await sampling.catch((cause: unknown) => {
+        throw bothFailed(name, reason, cause);
+      });
       return {
-        state: isHealthy ? BackendState.READY : BackendState.ERROR,
+        state: health === true ? BackendState.READY : BackendState.ERROR,
         ...usage,
-        status_error: { code: failure.code, message: detail(failure.message) },
+        status_error: { code: reason.code, message: detail(reason.message) },
       };
     }
   }
@@ -175,15 +179,16 @@ export class BackendMonitor {
     return callBackend(this.#statusTimeoutMs, (signal) => client.status(signal));
   }
 
-  async #isHealthy(name: string, model: LoadedModel, deadline: number): Promise<boolean> {
+  /** Whether the backend is healthy, or why it did not say. */
+  async #askHealth(name: string, model: LoadedModel, deadline: number): Promise<boolean | BackendCallError> {
     // The model may have been stopped meanwhile: that is no reason to connect to it again.
     if (!this.#connections.has(name)) return false;
     const timeoutMs = Math.max(0, deadline - performance.now());
     try {
       const client = this.#connections.open(name, model);
       return await callBackend(timeoutMs, (signal) => client.health(signal));
-    } catch {
-      return false;
+    } catch (error) {
+      return BackendCallError.from(error);
     }
   }
 
@@ -249,6 +254,12 @@ const NOTHING_KNOWN: SystemUsage = {
 /** A host's own client may have `null` for what is not there, as proto-loader does. */
 function hasMemory(memory: MemoryUsage | null | undefined): memory is MemoryUsage {
   return !!memory && (memory.total > 0 || Object.keys(memory.breakdown).length > 0);
+}
+
+/** Where Health was asked in the place of Status, that would have failed as Health did. */
+function reasonOf(failure: BackendCallError, health: boolean | BackendCallError): BackendCallError {
+  const isTold = typeof health !== "boolean" && health.code !== "UNIMPLEMENTED";
+  return failure instanceof StatusMissingError && isTold ? health : failure;
 }
 
 function bothFailed(name: string, failure: BackendCallError, cause: unknown): BackendError {

@@ -274,22 +274,24 @@ describe.skipIf(!isLinux)("on Linux", () => {
   it("sees at once what has been started or has ended since the previous sample", async () => {
     const shell = spawn("sh", ["-c", "while read -r _; do sleep 60 & echo $!; done"], {
       stdio: ["pipe", "pipe", "inherit"],
+      detached: true,
     });
+    const { pid = 0 } = shell;
+    // With all that it has started: they are its group.
+    onTestFinished(() => void process.kill(-pid, "SIGKILL"));
     const lines = createInterface({ input: shell.stdout });
-    onTestFinished(() => void shell.kill("SIGKILL"));
-    let previous = await sampleProcess(shell.pid ?? 0);
+    let previous = await sampleProcess(pid);
     for (const processes of [2, 3]) {
       shell.stdin.write("\n");
-      const [child] = await once(lines, "line");
-      onTestFinished(() => void process.kill(Number(child), "SIGKILL"));
+      await once(lines, "line");
       for (let again = 0; again < 3; again++) {
-        previous = await sampleProcess(shell.pid ?? 0, { previous });
+        previous = await sampleProcess(pid, { previous });
         expect(previous.processes).toBe(processes);
       }
     }
-    const [child = 0] = kernelChildren(shell.pid ?? 0);
+    const [child = 0] = kernelChildren(pid);
     await end(child);
-    expect((await sampleProcess(shell.pid ?? 0, { previous })).processes).toBe(2);
+    expect((await sampleProcess(pid, { previous })).processes).toBe(2);
   });
 
   it.skipIf(!existsSync("/proc/sys/kernel/ns_last_pid"))(

@@ -65,6 +65,13 @@ export class BackendCallError extends Error {
   }
 }
 
+/** A call of `Status` that was not made, since the server is known to have none. */
+export class StatusMissingError extends BackendCallError {
+  constructor(said: string) {
+    super("UNIMPLEMENTED", said);
+  }
+}
+
 /**
  * After a call that found nobody or got no answer in time, the channel is replaced at the next call: gRPC's
  * own pauses between attempts to connect grow to two minutes, and a connection whose other end vanished
@@ -104,7 +111,7 @@ interface Channel {
   /** How old it has to be to be replaced: the last call to end found nobody, or got no answer. */
   redialMs?: number | undefined;
   /** What a server that has no `Status` said to it. */
-  missing?: { readonly said: string; readonly since: number };
+  missing?: { readonly said: string; readonly since: number } | undefined;
 }
 
 /**
@@ -161,9 +168,9 @@ function connect(address: string, credentials: ChannelCredentials, metadata: Met
   }
 
   async function status(signal: AbortSignal): Promise<BackendStatus> {
-    const missing = current && isConnected(current) ? current.missing : undefined;
-    if (missing && performance.now() - missing.since < MISSING_HOLDS_MS) {
-      throw new BackendCallError("UNIMPLEMENTED", missing.said);
+    const missing = current?.missing;
+    if (current && missing && performance.now() - missing.since < MISSING_HOLDS_MS && isConnected(current)) {
+      throw new StatusMissingError(missing.said);
     }
     return call((service) => service.status, signal);
   }
@@ -186,6 +193,7 @@ function connect(address: string, credentials: ChannelCredentials, metadata: Met
         signal.removeEventListener("abort", onAbort);
         if (signal.aborted) channel.redialMs = mayBeLookingUp(channel) ? LOOK_UP_MS : REDIAL_MS;
         else channel.redialMs = error?.code === statusCodes.UNAVAILABLE ? REDIAL_MS : undefined;
+        if (channel.redialMs) channel.missing = undefined;
         release(channel);
         if (!error) return resolve(response as Response);
         const failure = BackendCallError.from(error);

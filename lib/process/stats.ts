@@ -48,8 +48,7 @@ interface CpuReading {
 
 interface SampleHistory {
   readonly cpu: CpuHistory;
-  /** Absent where something of it has ended. */
-  readonly tree: ProcessTree | undefined;
+  readonly tree: ProcessTree;
 }
 
 interface CpuHistory {
@@ -103,13 +102,8 @@ export async function sampleWith(
   if (!processId.accepts(pid)) {
     throw new TypeError(`sampleProcess takes ${processId.takes}, got ${describe(pid)}`);
   }
-  const tree = await reader.tree(pid, previous?.pid === pid ? previous.history.tree : undefined);
-  const root = tree.processes[0];
-  if (!root) throw new ProcessGoneError(pid, `process ${pid} does not exist`);
-  if (startTime !== undefined && !reader.sameStart(root.startTime, startTime)) {
-    throw new ProcessGoneError(pid, `process ${pid} has ended; its id now belongs to another process`);
-  }
-  const usage = await reader.usage(tree.processes);
+  const earlier = previous?.pid === pid ? previous.history.tree : undefined;
+  const { tree, usage } = await readTree(reader, pid, startTime, earlier);
   const at = performance.now();
   const rootUsage = usage.find((reading) => reading.pid === pid);
   if (!rootUsage || rootUsage.isZombie)
@@ -121,7 +115,6 @@ export async function sampleWith(
     reader.sameStart(previous.startTime, rootUsage.startTime);
   const latest: CpuReading = { at, usage };
   const cpu = isContinued ? continueHistory(previous.history.cpu, latest) : { base: undefined, latest };
-  const isWhole = usage.length === tree.processes.length;
 
   const rss = sum(usage, (reading) => reading.rss);
   return {
@@ -133,8 +126,26 @@ export async function sampleWith(
     breakdown: sumBreakdowns(usage),
     memoryPercent: (100 * rss) / totalmem(),
     cpuPercent: cpuPercent(reader, cpu.base, latest, rootUsage.ageMs),
-    history: { cpu, tree: isWhole ? tree : undefined },
+    history: { cpu, tree },
   };
+}
+
+async function readTree(
+  reader: ProcessReader,
+  pid: number,
+  startTime: number | undefined,
+  earlier?: ProcessTree,
+): Promise<{ tree: ProcessTree; usage: ProcessUsage[] }> {
+  const tree = await reader.tree(pid, earlier);
+  const root = tree.processes[0];
+  if (!root) throw new ProcessGoneError(pid, `process ${pid} does not exist`);
+  if (startTime !== undefined && !reader.sameStart(root.startTime, startTime)) {
+    throw new ProcessGoneError(pid, `process ${pid} has ended; its id now belongs to another process`);
+  }
+  const usage = await reader.usage(tree.processes);
+  // Something of the earlier tree has ended since.
+  if (tree === earlier && usage.length < tree.processes.length) return readTree(reader, pid, startTime);
+  return { tree, usage };
 }
 
 function continueHistory(before: CpuHistory, now: CpuReading): CpuHistory {
