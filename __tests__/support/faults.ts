@@ -107,7 +107,7 @@ export function pollBystander(url: string, lateMs = LATE_MS): () => Promise<void
       expect((await send(`${url}/backend/monitor?model=bystander`)).json).toEqual(REPORT);
       times.push(performance.now() - askedAt);
       // Without it, this alone would keep a core busy.
-      await delay(5);
+      await delay(20);
     }
     return times.sort((a, b) => a - b);
   })();
