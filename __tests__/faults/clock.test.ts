@@ -44,7 +44,7 @@ function expectPercent(percent: unknown, from: Around, to: Around, stepMs: numbe
 
 const readers: [string, ProcessReader, isMissing: boolean, intervalMs: number, stepMs: number][] = [
   ["/proc", procfs, !isLinux, 600, 20],
-  ["ps-list and pidusage", portable, !isLinux || !hasPs, 2500, 1000],
+  ["ps-list and pidusage", portable, !isLinux || !hasPs, 1800, 1000],
 ];
 
 for (const [name, reader, isMissing, intervalMs, stepMs] of readers) {
