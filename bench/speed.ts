@@ -80,10 +80,10 @@ function printImports({ alone, package: own, ratio }: Imports): void {
 import of express and @grpc/grpc-js: ${alone.toFixed(0)} ms; of this package: ${own.toFixed(0)} ms, ${ratio.toFixed(2)} ×`);
 }
 
-function printBlocks({ processes, typical, longest, longestCpu }: Blocks): void {
+function printBlocks({ processes, typical, longest }: Blocks): void {
   console.log(`
 monitoring a tree of ${processes} processes, the longest turn of the event loop: ${typical.toFixed(2)} ms typically, \
-${longest.toFixed(2)} ms at most, of which it used the CPU for ${longestCpu.toFixed(2)} ms at most`);
+${longest.toFixed(2)} ms at most`);
 }
 
 function printTable(results: readonly Result[]): void {

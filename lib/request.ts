@@ -14,53 +14,56 @@ const MODEL_NAME = { type: "string", minLength: 1, maxLength: 512, pattern: "^\\
 // The schemas are right: to have Ajv check them against that of a schema takes longer than to compile them.
 const ajv = new Ajv({ ownProperties: true, verbose: true, meta: false, validateSchema: false });
 
-const isMonitorRequest = ajv.compile<{ model: string }>({
-  type: "object",
-  required: ["model"],
-  properties: { model: MODEL_NAME },
-});
+const MONITOR_REQUEST = { type: "object", required: ["model"], properties: { model: MODEL_NAME } };
 
-const isShutdownRequest = ajv.compile<{ model: string; force?: boolean }>({
+const SHUTDOWN_REQUEST = {
   type: "object",
   required: ["model"],
   properties: { model: MODEL_NAME, force: { type: "boolean" } },
-});
+};
 
-/**
- * Reads the query of a monitor request; `undefined` where it does not have `model`.
- *
- * Express' own `req.query` is not used: what it holds depends on the host's setting `query parser`, which turns
- * `?model[a]=b` into an object, or all queries into nothing.
- *
- * @throws {InvalidRequestError} where the name is not valid, or given twice.
- */
-export function parseMonitorQuery(url: string): ModelRequest | undefined {
-  const query = url.includes("?") ? url.slice(url.indexOf("?") + 1) : "";
-  const given = query.split("&").filter(namesModel);
-  const [pair, second] = given;
-  if (pair === undefined) return undefined;
-  if (second !== undefined) {
-    throw new InvalidRequestError(`the query has "model" ${given.length} times; send it once`);
+/** Reads requests. Made once a router: to compile the schemas takes longer than an import should. */
+export class RequestReader {
+  readonly #isMonitorRequest = ajv.compile<{ model: string }>(MONITOR_REQUEST);
+  readonly #isShutdownRequest = ajv.compile<{ model: string; force?: boolean }>(SHUTDOWN_REQUEST);
+
+  /**
+   * What the query of a monitor request names; `undefined` where it does not have `model`.
+   *
+   * Express' own `req.query` is not used: what it holds depends on the host's setting `query parser`, which turns
+   * `?model[a]=b` into an object, or all queries into nothing.
+   *
+   * @throws {InvalidRequestError} where the name is not valid, or given twice.
+   */
+  monitorQuery(url: string): ModelRequest | undefined {
+    const query = url.includes("?") ? url.slice(url.indexOf("?") + 1) : "";
+    const given = query.split("&").filter(namesModel);
+    const [pair, second] = given;
+    if (pair === undefined) return undefined;
+    if (second !== undefined) {
+      throw new InvalidRequestError(`the query has "model" ${given.length} times; send it once`);
+    }
+    if (!isUtf8(pair)) {
+      throw new InvalidRequestError(
+        "the model's name in the query is not valid UTF-8; percent-encode it as UTF-8",
+      );
+    }
+    return this.monitorBody({ model: decode(pair).get("model") });
   }
-  if (!isUtf8(pair)) {
-    throw new InvalidRequestError(
-      "the model's name in the query is not valid UTF-8; percent-encode it as UTF-8",
-    );
+
+  /** @throws {InvalidRequestError} where the body does not name a model as it should. */
+  monitorBody(body: unknown): ModelRequest {
+    const isValid = this.#isMonitorRequest;
+    if (!isValid(body)) throw new InvalidRequestError(explain(isValid.errors, MONITOR_HINT));
+    return { model: body.model, force: false };
   }
-  return parseMonitorBody({ model: decode(pair).get("model") });
-}
 
-/** @throws {InvalidRequestError} where the body does not name a model as it should. */
-export function parseMonitorBody(body: unknown): ModelRequest {
-  if (!isMonitorRequest(body)) throw new InvalidRequestError(explain(isMonitorRequest.errors, MONITOR_HINT));
-  return { model: body.model, force: false };
-}
-
-/** @throws {InvalidRequestError} where the body does not name a model as it should, or `force` is no boolean. */
-export function parseShutdownBody(body: unknown): ModelRequest {
-  if (!isShutdownRequest(body))
-    throw new InvalidRequestError(explain(isShutdownRequest.errors, SHUTDOWN_HINT));
-  return { model: body.model, force: body.force ?? false };
+  /** @throws {InvalidRequestError} where the body does not name a model as it should, or `force` is no boolean. */
+  shutdownBody(body: unknown): ModelRequest {
+    const isValid = this.#isShutdownRequest;
+    if (!isValid(body)) throw new InvalidRequestError(explain(isValid.errors, SHUTDOWN_HINT));
+    return { model: body.model, force: body.force ?? false };
+  }
 }
 
 const MONITOR_HINT = 'send ?model=NAME, or {"model": "NAME"} as application/json';

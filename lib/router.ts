@@ -4,7 +4,7 @@ import { readJsonBody } from "./body.js";
 import { InternalError, InvalidRequestError, MonitorError } from "./errors.js";
 import { BackendMonitor, type BackendMonitorOptions, monitorOptionChecks } from "./monitor.js";
 import { aFunction, checkOptions, objectWith } from "./options.js";
-import { parseMonitorBody, parseMonitorQuery, parseShutdownBody } from "./request.js";
+import { RequestReader } from "./request.js";
 import { sendError, sendJson } from "./response.js";
 
 /** Where the router tells what went wrong: `console`, or any logger with such a method. */
@@ -46,6 +46,7 @@ export function createBackendMonitorRouter(options: BackendMonitorRouterOptions)
   });
   const { authorize = [], logger, ...monitorOptions } = options;
   const monitor = new BackendMonitor(monitorOptions);
+  const requests = new RequestReader();
   const guards = [authorize].flat().map(passErrorsOn).map(leaveOptionsToHost);
 
   // Just these paths: "/Backend/Monitor" and "/backend/monitor/" are the host's.
@@ -53,12 +54,12 @@ export function createBackendMonitorRouter(options: BackendMonitorRouterOptions)
 
   const backendMonitor: RequestHandler = (req, res) =>
     answer(req, res, ["GET", "HEAD"], async () => {
-      const { model } = parseMonitorQuery(req.url) ?? parseMonitorBody(await readJsonBody(req, res));
+      const { model } = requests.monitorQuery(req.url) ?? requests.monitorBody(await readJsonBody(req, res));
       return monitor.status(model);
     });
   const backendShutdown: RequestHandler = (req, res) =>
     answer(req, res, ["POST"], async () => {
-      const { model, force } = parseShutdownBody(await readJsonBody(req, res));
+      const { model, force } = requests.shutdownBody(await readJsonBody(req, res));
       await monitor.shutdown(model, { force });
       return { message: "model stopped" };
     });

@@ -17,7 +17,7 @@ import { isChildOf, isSameProcess, withDescendants } from "./tree.js";
 
 /** A clock tick in `/proc` is 10 ms: USER_HZ is 100 on every architecture that Node runs on. */
 const TICK_MS = 10;
-const SLICE_MS = 0.5;
+const SLICE_MS = 0.3;
 const FILES_AT_ONCE = 16;
 
 /** How long the command lines or the environments of some processes are waited for. */
