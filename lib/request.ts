@@ -43,6 +43,7 @@ export class RequestReader {
     if (second !== undefined) {
       throw new InvalidRequestError(`the query has "model" ${given.length} times; send it once`);
     }
+    if (isPlain(pair)) return this.monitorBody({ model: pair.slice("model=".length) });
     if (!isUtf8(pair)) {
       throw new InvalidRequestError(
         "the model's name in the query is not valid UTF-8; percent-encode it as UTF-8",
@@ -92,6 +93,11 @@ function explain(errors: ErrorObject[] | null | undefined, hint: string): string
 
 function namesModel(pair: string): boolean {
   return /^model(=|$)/.test(pair) || (pair.includes("%") && decode(pair).has("model"));
+}
+
+/** Most names are what they are without being decoded. */
+function isPlain(pair: string): boolean {
+  return /^model=[\w.:/-]*$/.test(pair);
 }
 
 /** A question mark at the start would be taken off, so that one is put there: a name may start with one. */

@@ -11,7 +11,7 @@ import { readFile } from "node:fs/promises";
 import { uptime } from "node:os";
 import { setTimeout as delay, setImmediate } from "node:timers/promises";
 import { Bearers } from "./bearers.js";
-import type { ProcessEntry, ProcessReader, ProcessTree, ProcessUsage } from "./reader.js";
+import type { LastPid, ProcessEntry, ProcessReader, ProcessTree, ProcessUsage } from "./reader.js";
 import { shareNext } from "./share-next.js";
 import { isChildOf, isSameProcess, withDescendants } from "./tree.js";
 
@@ -19,6 +19,9 @@ import { isChildOf, isSameProcess, withDescendants } from "./tree.js";
 const TICK_MS = 10;
 const SLICE_MS = 0.3;
 const FILES_AT_ONCE = 16;
+
+/** A process is given its id a moment before its parent has it among its children. */
+const SETTLE_MS = 100;
 
 /** How long the command lines or the environments of some processes are waited for. */
 const READINGS_TIMEOUT_MS = 500;
@@ -272,14 +275,17 @@ async function inTime(readings: readonly Promise<unknown>[]): Promise<void> {
 
 async function readTree(pid: number, earlier?: ProcessTree): Promise<ProcessTree> {
   // Read first: what is started while the tree is read is seen the next time.
-  const lastPid = readLastPid();
-  if (lastPid !== undefined && lastPid === earlier?.lastPid) return earlier;
+  const lastPid = readLastPid(earlier?.lastPid);
+  if (earlier?.lastPid?.isSettled && lastPid?.pid === earlier.lastPid.pid) return earlier;
   return { processes: await readProcesses(pid), lastPid };
 }
 
 /** Kernels that are built without CONFIG_CHECKPOINT_RESTORE do not have this file. */
-function readLastPid(): string | undefined {
-  return unlessGone(() => readText("/proc/sys/kernel/ns_last_pid"));
+function readLastPid(earlier: LastPid | undefined): LastPid | undefined {
+  const pid = unlessGone(() => readText("/proc/sys/kernel/ns_last_pid"));
+  if (pid === undefined) return undefined;
+  const since = pid === earlier?.pid ? earlier.since : performance.now();
+  return { pid, since, isSettled: performance.now() - since >= SETTLE_MS };
 }
 
 async function readProcesses(pid: number): Promise<ProcessEntry[]> {

@@ -41,11 +41,17 @@ export interface ProcessUsage {
 /** A process and its descendants, zombies among them, parents first; none where there is no such process. */
 export interface ProcessTree {
   readonly processes: readonly ProcessEntry[];
-  /**
-   * The id that the system gave last before this was read; absent where it does not tell. While that is the same, nothing has
-   * been started since.
-   */
-  readonly lastPid?: string | undefined;
+  /** Absent where the system does not tell. */
+  readonly lastPid?: LastPid | undefined;
+}
+
+/** The id that the system gave last before a tree was read. While it is the same, nothing has been started since. */
+export interface LastPid {
+  readonly pid: string;
+  /** When it was first seen to be the last, on a clock that never jumps. */
+  readonly since: number;
+  /** It had been the last for so long that its process was sure to be where it belongs when the tree was read. */
+  readonly isSettled: boolean;
 }
 
 /** Whether two readings of a start time are of one start. */
