@@ -1,3 +1,5 @@
+import { median } from "../median.js";
+
 /**
  * What grows in a soak, and what only goes up and down.
  *
@@ -37,9 +39,8 @@ export function trendOf(readings: readonly Reading[]): Trend {
   const pairs = lows.flatMap((later, index) =>
     lows.slice(0, index).map((earlier) => [earlier, later] as const),
   );
-  const slope = median(
-    pairs.map(([earlier, later]) => (later.value - earlier.value) / (later.atMs - earlier.atMs)),
-  );
+  const slopes = pairs.map(([earlier, later]) => (later.value - earlier.value) / (later.atMs - earlier.atMs));
+  const slope = slopes.length > 0 ? median(slopes) : 0;
   const lengthMs = (lows.at(-1)?.atMs ?? 0) - (lows[0]?.atMs ?? 0);
   const rises = pairs.reduce((sum, [earlier, later]) => sum + Math.sign(later.value - earlier.value), 0);
   return { perHour: slope * HOUR_MS, growth: slope * lengthMs, z: deviations(rises, lows) };
@@ -68,10 +69,4 @@ function deviations(rises: number, lows: readonly Reading[]): number {
   const alike = [...new Set(values)].map((value) => values.filter((other) => other === value).length);
   const variance = alike.reduce((left, count) => left - spread(count), spread(values.length)) / 18;
   return variance > 0 ? (rises - Math.sign(rises)) / Math.sqrt(variance) : 0;
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length / 2;
-  return ((sorted[Math.ceil(middle) - 1] ?? 0) + (sorted[Math.floor(middle)] ?? 0)) / 2;
 }

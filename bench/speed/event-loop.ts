@@ -7,7 +7,7 @@ import { once } from "node:events";
 import { setImmediate } from "node:timers/promises";
 import { BackendMonitor, InMemoryModelRegistry } from "express-backend-monitor";
 import { sampleProcess } from "express-backend-monitor/process";
-import { median } from "./median.js";
+import { median } from "../median.js";
 
 export interface Blocks {
   processes: number;

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { median } from "./median.js";
+import { median } from "../median.js";
 
 /** Milliseconds, and the median of their ratios, pair by pair. */
 export interface Imports {

@@ -8,9 +8,9 @@ import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { median } from "../median.js";
 import type { Backends } from "./backends.js";
 import type { Load, Measured } from "./load.js";
-import { median } from "./median.js";
 import type { Cost, Listening } from "./server.js";
 
 const MODELS = 64;
