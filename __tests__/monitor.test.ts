@@ -166,20 +166,22 @@ describe("status", () => {
       const { pid } = await startScript("stubborn.mjs");
       let isStuck = false;
       const Health: Call = (call, reply) => (isStuck ? undefined : isOk(call, reply));
-      const { monitor, registry, backend } = await monitorOf({ Health }, pid, { statusTimeoutMs: 500 });
+      const { monitor, backend } = await monitorOf({ Health }, pid, { statusTimeoutMs: 500 });
       expect(await monitor.status("m")).toMatchObject({ state: 2, status_error: { code: "UNIMPLEMENTED" } });
       isStuck = true;
       const stuck = { state: -1, status_error: { code: "DEADLINE_EXCEEDED" } };
       expect(await monitor.status("m")).toMatchObject(stuck);
       isStuck = false;
       expect(await monitor.status("m")).toMatchObject({ state: 2, status_error: { code: "UNIMPLEMENTED" } });
-      isStuck = true;
-      const answer = monitor.status("m");
-      setTimeout(backend.stop, 100);
-      // What becomes of a call when a server of grpc-js is shut down.
-      expect(await answer).toMatchObject({ state: -1, status_error: { code: "CANCELLED" } });
-      registry.register({ name: "n", address: backend.address });
-      await expect(monitor.status("n")).rejects.toThrow(/UNAVAILABLE/);
+      backend.stop();
+      expect(await monitor.status("m")).toMatchObject({ state: -1, status_error: { code: "UNAVAILABLE" } });
+    });
+
+    it("D: names the process that ended while its backend was waited for", async () => {
+      const { pid } = await startScript("stubborn.mjs");
+      const Health: Call = () => process.kill(pid, "SIGKILL");
+      const { monitor } = await monitorOf({ Health }, pid, { statusTimeoutMs: 500 });
+      await expect(monitor.status("m")).rejects.toThrow(/UNIMPLEMENTED.*process \d+ (ended|does not exist)/);
     });
 
     it("C: holds for a backend that is not there, while its process is", async () => {

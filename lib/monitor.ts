@@ -145,7 +145,9 @@ export class BackendMonitor {
       sampling.catch(() => {});
       const health = failure.code === "UNIMPLEMENTED" && (await this.#askHealth(name, model, deadline));
       const reason = reasonOf(failure, health);
-      const usage = await sampling.catch((cause: unknown) => {
+      // While Health was waited for in vain, the process may have ended.
+      const current = health instanceof BackendCallError ? this.#sample(name, model) : sampling;
+      const usage = await current.catch((cause: unknown) => {
         throw bothFailed(name, reason, cause);
       });
       return {
@@ -256,9 +258,9 @@ function hasMemory(memory: MemoryUsage | null | undefined): memory is MemoryUsag
   return !!memory && (memory.total > 0 || Object.keys(memory.breakdown).length > 0);
 }
 
-/** Where Health was asked in the place of Status, that would have failed as Health did. */
+/** Where Health was asked in the place of Status, and there was nobody to answer, Status would have failed as Health did. */
 function reasonOf(failure: BackendCallError, health: boolean | BackendCallError): BackendCallError {
-  const isTold = typeof health !== "boolean" && health.code !== "UNIMPLEMENTED";
+  const isTold = typeof health !== "boolean" && ["UNAVAILABLE", "DEADLINE_EXCEEDED"].includes(health.code);
   return failure instanceof StatusMissingError && isTold ? health : failure;
 }
 

@@ -18,12 +18,17 @@ export function toJson(value: unknown): string {
   return `{${members.map(([key, member]) => `${JSON.stringify(key)}:${toJson(member)}`).join(",")}}`;
 }
 
-/** The same answer goes to all who asked at the same time, one after another. */
+/** The same answer goes to all who asked at the same time, one after another in one turn of the event loop. */
 let last: { readonly answer: object; readonly text: string } | undefined;
 
 function textOf(answer: object): string {
-  if (last?.answer !== answer) last = { answer, text: toJson(answer) };
-  return last.text;
+  if (last?.answer === answer) return last.text;
+  const text = toJson(answer);
+  last = { answer, text };
+  setImmediate(() => {
+    last = undefined;
+  });
+  return text;
 }
 
 /**

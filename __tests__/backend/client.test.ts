@@ -210,7 +210,7 @@ describe("connection", () => {
       backend.stop();
       await serveBackend({ Status: hasMemory }, backend.address);
       await delay(1000);
-      expect(await client.status(signal)).toMatchObject({ state: 2 });
+      for (let poll = 0; poll < 3; poll++) expect(await client.status(signal)).toMatchObject({ state: 2 });
     });
   });
 

@@ -82,9 +82,9 @@ const REDIAL_MS = 250;
 
 /**
  * The same for a channel that may still be waiting for a name server. To give up a look-up is not to end it: those that go
- * on wait in the one queue of Node, and with them those of all other models. It takes two servers that say nothing so long.
+ * on wait in the one queue of Node, and with them those of all other models. So long a server that says nothing is asked.
  */
-const LOOK_UP_MS = 20_000;
+const LOOK_UP_MS = 10_000;
 
 /**
  * A server that has no `Status` has none for as long as it runs, and so for as long as the connection to it holds: it is not
@@ -111,7 +111,7 @@ interface Channel {
   /** How old it has to be to be replaced: the last call to end found nobody, or got no answer. */
   redialMs?: number | undefined;
   /** What a server that has no `Status` said to it. */
-  missing?: { readonly said: string; readonly since: number } | undefined;
+  missing?: { readonly error: StatusMissingError; readonly since: number } | undefined;
 }
 
 /**
@@ -127,13 +127,15 @@ export function grpcBackendClient(options: GrpcBackendClientOptions = {}): Backe
       accepts: (value) => value instanceof ChannelCredentials,
     },
   });
+  // It is the host's start, most likely. What fails to load is never tried again: a busy host may lack file descriptors later.
+  loadService().catch(() => {});
   const credentials = options.credentials ?? ChannelCredentials.createInsecure();
   const metadata = new Metadata();
   if (options.token !== undefined) metadata.set("authorization", `Bearer ${options.token}`);
   return (model) => connect(model.address, credentials, metadata);
 }
 
-/** What it stands on, google-protobuf, takes long to load: that is put off until a backend is called. */
+/** What it stands on, google-protobuf, takes long to load: that is not for the import of the package. */
 function loadService(): Promise<BackendService> {
   service ??= import("./service.js").then(({ backendService }) => backendService);
   return service;
@@ -170,7 +172,7 @@ function connect(address: string, credentials: ChannelCredentials, metadata: Met
   async function status(signal: AbortSignal): Promise<BackendStatus> {
     const missing = current?.missing;
     if (current && missing && performance.now() - missing.since < MISSING_HOLDS_MS && isConnected(current)) {
-      throw new StatusMissingError(missing.said);
+      throw missing.error;
     }
     return call((service) => service.status, signal);
   }
@@ -189,6 +191,8 @@ function connect(address: string, credentials: ChannelCredentials, metadata: Met
       if (closed) throw new BackendCallError("CANCELLED", "the connection to the backend was closed");
       signal.throwIfAborted();
       const channel = acquire();
+      // What it connects to anew may be another server.
+      if (!isConnected(channel)) channel.missing = undefined;
       const onReply = (error: ServiceError | null, response?: Response) => {
         signal.removeEventListener("abort", onAbort);
         if (signal.aborted) channel.redialMs = mayBeLookingUp(channel) ? LOOK_UP_MS : REDIAL_MS;
@@ -198,7 +202,7 @@ function connect(address: string, credentials: ChannelCredentials, metadata: Met
         if (!error) return resolve(response as Response);
         const failure = BackendCallError.from(error);
         if (error.code === statusCodes.UNIMPLEMENTED && method.path === service.status.path) {
-          channel.missing = { said: failure.message, since: performance.now() };
+          channel.missing = { error: new StatusMissingError(failure.message), since: performance.now() };
         }
         reject(failure);
       };
@@ -236,7 +240,7 @@ function isConnected({ client }: Channel): boolean {
 /** Whether a gRPC target has a name that a name server is asked for. */
 function hasHostName(target: string): boolean {
   const [, host = ""] = /^(?:dns:(?:\/\/[^/]*\/)?)?(.*?)(?::\d+)?$/.exec(target) ?? [];
-  return !/^unix(-abstract)?:|^(ipv4|ipv6):|^\[/.test(host) && isIP(host) === 0;
+  return !/^unix(-abstract)?:|^(ipv4|ipv6):|^\[|^localhost$/.test(host) && isIP(host) === 0;
 }
 
 const OK = Buffer.from("OK");

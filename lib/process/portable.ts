@@ -58,11 +58,14 @@ interface Measurement {
 }
 
 /**
- * What neither library tells: address space in bytes, and when the processes that were measured had been started. Windows
- * has no program that tells.
+ * What neither library tells: address space in bytes, and when the processes that were measured had been started;
+ * `undefined` where no program tells, as on Windows.
  */
-async function lookAgain(pids: number[]): Promise<Map<number, { vms: number; startTime: number }>> {
-  if (isWindows || pids.length === 0) return new Map();
+async function lookAgain(
+  pids: number[],
+): Promise<Map<number, { vms: number; startTime: number }> | undefined> {
+  if (isWindows) return undefined;
+  if (pids.length === 0) return new Map();
   try {
     const env = { ...process.env, LC_ALL: "C" };
     const args = ["-o", "pid=,vsz=,lstart=", "-p", pids.join(",")];
@@ -77,8 +80,9 @@ async function lookAgain(pids: number[]): Promise<Map<number, { vms: number; sta
           return [Number(pid), { vms: Number(kilobytes) * 1024, startTime: Date.parse(start.join(" ")) }];
         }),
     );
-  } catch {
-    return new Map();
+  } catch (error) {
+    // So it ends where it finds none.
+    return (error as { code?: unknown }).code === 1 ? new Map() : undefined;
   }
 }
 
@@ -151,10 +155,10 @@ export const portable: ProcessReader = {
     return processes.flatMap(({ pid, startTime }): ProcessUsage[] => {
       const reading = measured.get(pid);
       if (!reading) return [];
-      const look = looks.get(pid);
-      const isSame = isWindows
-        ? mayHaveStarted(reading, startTime, askedAt)
-        : look !== undefined && sameStart(look.startTime, startTime);
+      const look = looks?.get(pid);
+      const isSame = looks
+        ? look !== undefined && sameStart(look.startTime, startTime)
+        : mayHaveStarted(reading, startTime, askedAt);
       if (!isSame) return [];
       return [
         {

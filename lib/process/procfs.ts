@@ -277,7 +277,8 @@ async function readTree(pid: number, earlier?: ProcessTree): Promise<ProcessTree
   // Read first: what is started while the tree is read is seen the next time.
   const lastPid = readLastPid(earlier?.lastPid);
   if (earlier?.lastPid?.isSettled && lastPid?.pid === earlier.lastPid.pid) return earlier;
-  return { processes: await readProcesses(pid), lastPid };
+  const { processes, isSure } = await readProcesses(pid);
+  return { processes, lastPid: lastPid && { ...lastPid, isSettled: lastPid.isSettled && isSure } };
 }
 
 /** Kernels that are built without CONFIG_CHECKPOINT_RESTORE do not have this file. */
@@ -288,26 +289,30 @@ function readLastPid(earlier: LastPid | undefined): LastPid | undefined {
   return { pid, since, isSettled: performance.now() - since >= SETTLE_MS };
 }
 
-async function readProcesses(pid: number): Promise<ProcessEntry[]> {
+/** Not sure of the tree is who saw something of it end: its children have another parent now, or will have. */
+async function readProcesses(pid: number): Promise<{ processes: ProcessEntry[]; isSure: boolean }> {
   const root = findVisible(pid);
-  if (!root) return [];
+  if (!root) return { processes: [], isSure: false };
   // Kernels that are built without CONFIG_PROC_CHILDREN do not have these files.
   if (!existsSync("/proc/thread-self/children")) {
-    return withDescendants(sameStart, await table(), (process) => isSameProcess(sameStart, process, root));
+    const isRoot = (process: ProcessEntry) => isSameProcess(sameStart, process, root);
+    return { processes: withDescendants(sameStart, await table(), isRoot), isSure: false };
   }
+  let isSure = true;
   const tree = new Map<number, ProcessEntry>([[pid, root]]);
   const breathe = slicer();
   for (const parent of tree.values()) {
     for (const thread of readThreads(parent.pid)) {
       for (const childPid of readChildren(parent.pid, thread)) {
         const child = readStat(childPid);
+        if (!child || child.isZombie) isSure = false;
         if (child && isChildOf(sameStart, child, parent)) tree.set(childPid, child);
         await breathe();
       }
       await breathe();
     }
   }
-  return [...tree.values()];
+  return { processes: [...tree.values()], isSure };
 }
 
 /**

@@ -143,8 +143,8 @@ async function readTree(
     throw new ProcessGoneError(pid, `process ${pid} has ended; its id now belongs to another process`);
   }
   const usage = await reader.usage(tree.processes);
-  // Something of the earlier tree has ended since.
-  if (tree === earlier && usage.length < tree.processes.length) return readTree(reader, pid, startTime);
+  const isWhole = usage.length === tree.processes.length && !usage.some(({ isZombie }) => isZombie);
+  if (tree === earlier && !isWhole) return readTree(reader, pid, startTime);
   return { tree, usage };
 }
 

@@ -37,7 +37,7 @@ interface BackendProcess {
 
 interface Entry {
   readonly registration: Registration;
-  /** Its process, where one can be seen. With `isUrgent`, what was found a moment ago is not good enough. */
+  /** Its process, where one can be seen. With `isUrgent`, that none was found a moment ago is not good enough. */
   process(isUrgent?: boolean): MaybePromise<BackendProcess | undefined>;
 }
 
@@ -176,10 +176,12 @@ function searchProcess(address: string): Entry["process"] {
   };
 
   return async (isUrgent = false) => {
-    if (known && (await isRunning(known))) return identify(known);
+    const before = known;
+    if (before && (await isRunning(before))) return identify(before);
     if (isUrgent || performance.now() >= searchAgainAt) search = look();
     await (isUrgent ? search : inTime(SEARCH_MS, search, () => new Error()).catch(() => {}));
-    return known && (await isRunning(known)) ? identify(known) : undefined;
+    const found = known;
+    return found && (await isRunning(found)) ? identify(found) : undefined;
   };
 }
 
