@@ -111,7 +111,7 @@ interface Channel {
   /** How old it has to be to be replaced: the last call to end found nobody, or got no answer. */
   redialMs?: number | undefined;
   /** What a server that has no `Status` said to it. */
-  missing?: { readonly error: StatusMissingError; readonly since: number } | undefined;
+  missing?: { readonly said: string; readonly since: number } | undefined;
 }
 
 /**
@@ -172,7 +172,7 @@ function connect(address: string, credentials: ChannelCredentials, metadata: Met
   async function status(signal: AbortSignal): Promise<BackendStatus> {
     const missing = current?.missing;
     if (current && missing && performance.now() - missing.since < MISSING_HOLDS_MS && isConnected(current)) {
-      throw missing.error;
+      throw new StatusMissingError(missing.said);
     }
     return call((service) => service.status, signal);
   }
@@ -202,7 +202,8 @@ function connect(address: string, credentials: ChannelCredentials, metadata: Met
         if (!error) return resolve(response as Response);
         const failure = BackendCallError.from(error);
         if (error.code === statusCodes.UNIMPLEMENTED && method.path === service.status.path) {
-          channel.missing = { error: new StatusMissingError(failure.message), since: performance.now() };
+          // Not the error itself: kept for each model, its stack would be most of what a model costs.
+          channel.missing = { said: failure.message, since: performance.now() };
         }
         reject(failure);
       };
