@@ -246,7 +246,7 @@ describe("status", () => {
       const { cpu_percent: percent } = await monitor.status("m");
       const used = (100 * (kernelCpuMs(pid) - before)) / (performance.now() - since);
       expect(Math.abs((percent ?? 0) - used)).toBeLessThan(20);
-      expect(used).toBeGreaterThan(25);
+      expect(used).toBeGreaterThan(5);
       process.kill(pid, "SIGSTOP");
       await monitor.status("m");
       await delay(500);

@@ -79,7 +79,7 @@ for (const [name, reader, isMissing] of readers)
       // ps counts in whole seconds for each process, /proc in hundredths; and the two readings are not at one time.
       const step = reader === portable ? 100 * (2 / 3) + 20 : 20;
       expect(Math.abs((sample.cpuPercent ?? 0) - used)).toBeLessThan(step);
-      expect(used).toBeGreaterThan(20);
+      expect(used).toBeGreaterThan(5);
     });
 
     it("measures CPU since the process started where there is no previous sample", async () => {
@@ -89,7 +89,7 @@ for (const [name, reader, isMissing] of readers)
       const used = (100 * kernelCpuMs(pid)) / kernelAgeMs(pid);
       // ps rounds both figures to whole seconds, of which there are two or three.
       expect(Math.abs((cpuPercent ?? 0) - used)).toBeLessThan(reader === portable ? 70 : 10);
-      expect(used).toBeGreaterThan(20);
+      expect(used).toBeGreaterThan(5);
     });
 
     it("says so where there is no such process", async () => {

@@ -17,7 +17,10 @@ import { isChildOf, isSameProcess, withDescendants } from "./tree.js";
 
 /** A clock tick in `/proc` is 10 ms: USER_HZ is 100 on every architecture that Node runs on. */
 const TICK_MS = 10;
+/** Of a sample, of which there may be many a second. */
 const SLICE_MS = 0.3;
+/** Of the whole table, which is the truer the faster it is read. */
+const TABLE_SLICE_MS = 0.5;
 const FILES_AT_ONCE = 16;
 
 /** A process is given its id a moment before its parent has it among its children. */
@@ -180,12 +183,12 @@ function readChildren(pid: number, thread: string): number[] {
 }
 
 /** Lets the event loop have its turn when a slice is used up. */
-function slicer(): () => Promise<void> | undefined {
-  let sliceEnd = performance.now() + SLICE_MS;
+function slicer(sliceMs: number): () => Promise<void> | undefined {
+  let sliceEnd = performance.now() + sliceMs;
   return () => {
     if (performance.now() < sliceEnd) return undefined;
     return setImmediate().then(() => {
-      sliceEnd = performance.now() + SLICE_MS;
+      sliceEnd = performance.now() + sliceMs;
     });
   };
 }
@@ -206,7 +209,7 @@ let ownStartTime: number | undefined;
 
 async function readTable(): Promise<ProcessEntry[]> {
   const table: ProcessEntry[] = [];
-  const breathe = slicer();
+  const breathe = slicer(TABLE_SLICE_MS);
   for (const pid of readPids()) {
     const stat = findStat(pid);
     if (stat) table.push(stat);
@@ -220,7 +223,7 @@ async function readTableWithIds(): Promise<ProcessEntry[]> {
   const table: ProcessEntry[] = [];
   const ids = new Map<number, readonly string[]>();
   let readings: Promise<unknown>[] = [];
-  const breathe = slicer();
+  const breathe = slicer(TABLE_SLICE_MS);
   for (const pid of readPids()) {
     const stat = findStat(pid);
     if (!stat) continue;
@@ -300,7 +303,7 @@ async function readProcesses(pid: number): Promise<{ processes: ProcessEntry[]; 
   }
   let isSure = true;
   const tree = new Map<number, ProcessEntry>([[pid, root]]);
-  const breathe = slicer();
+  const breathe = slicer(SLICE_MS);
   for (const parent of tree.values()) {
     for (const thread of readThreads(parent.pid)) {
       for (const childPid of readChildren(parent.pid, thread)) {
@@ -360,7 +363,7 @@ export const procfs: ProcessReader = {
 
   async usage(processes) {
     const readings: ProcessUsage[] = [];
-    const breathe = slicer();
+    const breathe = slicer(SLICE_MS);
     const readAt = now();
     for (const process of processes) {
       const reading = readUsage(process, readAt);
