@@ -9,7 +9,7 @@ export default defineConfig({
     // What is waited for comes soon, but a machine may be busy.
     expect: { poll: { timeout: 10_000 } },
     // Most of the time is spent waiting for other processes.
-    maxWorkers: 4,
+    maxWorkers: 3,
     projects: [
       { extends: true, test: { name: "express 5", include: ["__tests__/**/*.test.ts"] } },
       { extends: true, test: { name: "express 4", include: onExpress, alias: { express: "express4" } } },

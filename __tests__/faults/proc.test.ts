@@ -93,7 +93,8 @@ async function backends() {
 function expectNeither({ status, json }: Answer, reason: string) {
   expect([status, json.error.code, json.error.type]).toEqual([500, 500, "backend_error"]);
   expect(json.error.message).toMatch(
-    /^model "[^"]+": its backend's Status call failed \(UNAVAILABLE: .*ECONNREFUSED /,
+    // Nobody listens there, unless another test has been given the port meanwhile.
+    /^model "[^"]+": its backend's Status call failed \(UNAVAILABLE: /,
   );
   expect(json.error.message).toContain(`), and its process can't be sampled (${reason})`);
 }

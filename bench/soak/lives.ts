@@ -13,6 +13,7 @@ import { isThere, kill, stateOf } from "../kernel.js";
 import { pickFrom, type Random } from "../random.js";
 import {
   count,
+  DEADLINE_MS,
   events,
   HANGS,
   monitor,
@@ -218,6 +219,8 @@ async function freeze(model: Model): Promise<void> {
   model.expected = undefined;
   kill(model.pid, "SIGSTOP");
   await until(() => stateOf(model.pid) === "T", "it to be frozen");
+  // Until then, an answer may be shared of which the first half was got before.
+  await pause(DEADLINE_MS);
   model.expect(HANGS);
 }
 

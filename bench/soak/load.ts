@@ -7,6 +7,7 @@ import { pickFrom, type Random } from "../random.js";
 import { gone, type Model, models, nobody, over, pause, plain, reporting } from "./lives.js";
 import {
   count,
+  DEADLINE_MS,
   JSON_TYPE,
   monitor,
   NEITHER,
@@ -31,8 +32,6 @@ const BURST = 100;
 const ODD_MS = 200;
 const GUEST_MS = 100;
 const GUESTS_AT_ONCE = 3;
-/** The router's default. */
-const DEADLINE_MS = 2_000;
 const TOO_BUSY = "not as expected, after the deadline";
 /** The machine may be busy, and a burst is a hundred at once. */
 const LATE_MS = 15_000;

@@ -43,6 +43,9 @@ export async function tell<O extends Order>(
   return result as Awaited<ReturnType<Orders[O]>>;
 }
 
+/** The router's default, for a backend to answer. */
+export const DEADLINE_MS = 2_000;
+
 export const REPORTED = "memory";
 export const SAMPLED = "sampled: 2 after UNIMPLEMENTED";
 export const HANGS = "sampled: -1 after DEADLINE_EXCEEDED";
