@@ -1,10 +1,9 @@
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { totalmem } from "node:os";
 import { describe, expect, it, vi } from "vitest";
 import { portable } from "../../lib/process/portable.js";
 import { sampleWith } from "../../lib/process/stats.js";
-import { REPORT, undisturbed } from "../support/faults.js";
+import { kernelFigures, REPORT, undisturbed } from "../support/faults.js";
 import { replies, serveBackend } from "../support/grpc.js";
 import { undisturbedProcess } from "../support/host-process.js";
 import { type Answer, json } from "../support/http.js";
@@ -15,7 +14,6 @@ import {
   freeze,
   isLinux,
   isRunning,
-  kernelBytes,
   start,
   startScript,
   startWithPid,
@@ -51,24 +49,6 @@ const NO_FIGURES = {
 
 const UNLISTED =
   "processes can't be listed on this machine: it has no procfs, and no program that lists them (ps) works";
-
-/** The figures of a process that is stopped, as the kernel has them. */
-function kernelFigures(pid: number) {
-  const rss = kernelBytes(pid, "VmRSS");
-  return {
-    memory: {
-      total: rss,
-      breakdown: {
-        anonymous: kernelBytes(pid, "RssAnon"),
-        file: kernelBytes(pid, "RssFile"),
-        shared: kernelBytes(pid, "RssShmem"),
-      },
-    },
-    memory_info: { rss, vms: kernelBytes(pid, "VmSize") },
-    memory_percent: (100 * rss) / totalmem(),
-    cpu_percent: expect.any(Number),
-  };
-}
 
 /** A process that does not change; of another user where it is said of whom. */
 async function startFrozen(user?: number) {

@@ -131,22 +131,27 @@ export async function frozenProcess(): Promise<number> {
   return pid;
 }
 
-/** The answer where Status fails, with the figures of a frozen process by the kernel's word. */
-export function failedStatus(code: string, pid: number, state = -1) {
+/** The figures of a process that is stopped, as the kernel has them. */
+export function kernelFigures(pid: number) {
   const rss = kernelBytes(pid, "VmRSS");
-  const breakdown = {
-    anonymous: kernelBytes(pid, "RssAnon"),
-    file: kernelBytes(pid, "RssFile"),
-    shared: kernelBytes(pid, "RssShmem"),
-  };
   return {
-    state,
-    memory: { total: rss, breakdown },
+    memory: {
+      total: rss,
+      breakdown: {
+        anonymous: kernelBytes(pid, "RssAnon"),
+        file: kernelBytes(pid, "RssFile"),
+        shared: kernelBytes(pid, "RssShmem"),
+      },
+    },
     memory_info: { rss, vms: kernelBytes(pid, "VmSize") },
     memory_percent: (100 * rss) / totalmem(),
     cpu_percent: expect.any(Number),
-    status_error: { code, message: expect.any(String) },
   };
+}
+
+/** The answer where Status fails, with the figures of a frozen process by the kernel's word. */
+export function failedStatus(code: string, pid: number, state = -1) {
+  return { state, ...kernelFigures(pid), status_error: { code, message: expect.any(String) } };
 }
 
 /** How many there are of each kind of what can be left: handles, timers, channels and listeners. */

@@ -1,22 +1,30 @@
 /**
- * Processes by Linux' `/proc` (proc_pid_stat(5), proc_pid_status(5)).
- *
- * `stat`, `status` and `children` are read synchronously: the kernel answers them from memory within some
- * ten microseconds, a tenth of what a trip through Node's thread pool costs. Long runs of them are cut into
- * slices, so that the event loop goes on in between. `cmdline` and `environ` are not read so, but at the end of this
- * process: they wait for the lock of the process' address space, and a process that hangs may hold that for long.
+ * Processes by Linux' `/proc`: all of them, and trees. Long runs of readings are cut into slices, so that the event loop goes on
+ * in between.
  */
-import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
-import { readFile } from "node:fs/promises";
-import { uptime } from "node:os";
+import { existsSync, readdirSync } from "node:fs";
 import { setTimeout as delay, setImmediate } from "node:timers/promises";
 import { Bearers } from "./bearers.js";
+import {
+  findStat,
+  findVisible,
+  isStillThere,
+  now,
+  readChildren,
+  readEnvironmentNow,
+  readStat,
+  readStrings,
+  readText,
+  readThreads,
+  readUsage,
+  type Stat,
+  sameStart,
+  unlessGone,
+} from "./procfs-files.js";
 import type { LastPid, ProcessEntry, ProcessReader, ProcessTree, ProcessUsage } from "./reader.js";
 import { shareNext } from "./share-next.js";
 import { isChildOf, isSameProcess, withDescendants } from "./tree.js";
 
-/** A clock tick in `/proc` is 10 ms: USER_HZ is 100 on every architecture that Node runs on. */
-const TICK_MS = 10;
 /** Of a sample, of which there may be many a second. */
 const SLICE_MS = 0.3;
 /** Of the whole table, which is the truer the faster it is read. */
@@ -28,159 +36,6 @@ const SETTLE_MS = 100;
 
 /** How long the command lines or the environments of some processes are waited for. */
 const READINGS_TIMEOUT_MS = 500;
-
-const sameStart = (a: number, b: number) => a === b;
-
-interface Stat extends ProcessEntry {
-  readonly isZombie: boolean;
-  readonly cpuMs: number;
-  readonly reapedCpuMs: number;
-}
-
-/** What `read` returns, or `undefined` where the process ended before or in the middle of it, or is hidden. */
-function unlessGone<T>(read: () => T): T | undefined {
-  try {
-    return read();
-  } catch (error) {
-    if (isGone(error)) return undefined;
-    throw error;
-  }
-}
-
-function isGone(error: unknown): boolean {
-  const code = (error as NodeJS.ErrnoException).code;
-  return code === "ENOENT" || code === "ESRCH" || isHidden(error);
-}
-
-function isHidden(error: unknown): boolean {
-  const code = (error as NodeJS.ErrnoException).code;
-  return code === "EACCES" || code === "EPERM";
-}
-
-// One for all: to read a file of unknown length, readFileSync() would allocate as much each time.
-const buffer = Buffer.allocUnsafeSlow(64 * 1024);
-
-/** The text of a file. That of a single record, as `stat` and `status` are, comes whole with the first read. */
-function readText(path: string, isRecord = true): string {
-  const file = openSync(path, "r");
-  try {
-    let text = "";
-    for (;;) {
-      const length = readSync(file, buffer, 0, buffer.length, null);
-      text += buffer.toString("latin1", 0, length);
-      if (isRecord || length === 0) return text;
-    }
-  } finally {
-    closeSync(file);
-  }
-}
-
-function readStat(pid: number): Stat | undefined {
-  const text = unlessGone(() => readText(`/proc/${pid}/stat`));
-  if (text === undefined) return undefined;
-  // The command is in parentheses, and may hold spaces and parentheses itself: fields are counted behind the last.
-  const end = text.lastIndexOf(")");
-  const fields = text.slice(end + 2).split(" ");
-  const [state = "", ppid] = fields;
-  const ticks = (first: number) => (Number(fields[first]) + Number(fields[first + 1])) * TICK_MS;
-  return {
-    pid,
-    ppid: Number(ppid),
-    command: text.slice(text.indexOf("(") + 1, end),
-    // With threads left it is no zombie, but a process whose first thread has ended alone.
-    isZombie: state === "X" || (state === "Z" && Number(fields[17]) <= 1),
-    startTime: Number(fields[19]),
-    cpuMs: ticks(11),
-    reapedCpuMs: ticks(13),
-  };
-}
-
-function findStat(pid: number): Stat | undefined {
-  const stat = readStat(pid);
-  return stat?.isZombie ? undefined : stat;
-}
-
-/**
- * One process that was asked for.
- *
- * @throws where it is there, but hidden: `/proc` can be mounted so that it shows nobody else's (`hidepid`). That
- * is not "gone".
- */
-function findVisible(pid: number): Stat | undefined {
-  const stat = readStat(pid);
-  if (stat) return stat.isZombie ? undefined : stat;
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "EPERM") {
-      throw new Error(`process ${pid} is another user's, and this system hides it`);
-    }
-  }
-  return undefined;
-}
-
-/** A process' `status`. Where its first thread has ended alone, the others still tell what memory they have. */
-function readStatus(pid: number): string | undefined {
-  const status = unlessGone(() => readText(`/proc/${pid}/status`));
-  if (status === undefined || status.includes("VmRSS:")) return status;
-  const others = readThreads(pid).map((thread) =>
-    unlessGone(() => readText(`/proc/${pid}/task/${thread}/status`)),
-  );
-  return others.find((other) => other?.includes("VmRSS:")) ?? status;
-}
-
-function readThreads(pid: number): string[] {
-  return unlessGone(() => readdirSync(`/proc/${pid}/task`)) ?? [];
-}
-
-function readUsage(process: ProcessEntry, now: number): ProcessUsage | undefined {
-  const status = readStatus(process.pid);
-  // Read last: had the id changed hands since the tree was read, this shows it.
-  const stat = readStat(process.pid);
-  if (status === undefined || !stat || !isSameProcess(sameStart, stat, process)) return undefined;
-  // A zombie and a kernel thread have no memory of their own, and none of these lines: "VmRSS:     1234 kB".
-  const bytes = (name: string) => {
-    const line = status.indexOf(`\n${name}:`);
-    return line < 0 ? undefined : Number.parseInt(status.slice(line + name.length + 2), 10) * 1024;
-  };
-  const rss = bytes("VmRSS");
-  const [anonymous, file, shared] = [bytes("RssAnon"), bytes("RssFile"), bytes("RssShmem")];
-  const isSplit = anonymous !== undefined && file !== undefined && shared !== undefined;
-  return {
-    pid: stat.pid,
-    startTime: stat.startTime,
-    // One that has just let go of its memory will be a zombie in a moment.
-    isZombie: stat.isZombie || rss === undefined,
-    ageMs: now - stat.startTime * TICK_MS,
-    cpuMs: stat.cpuMs,
-    reapedCpuMs: stat.reapedCpuMs,
-    rss: rss ?? 0,
-    vms: bytes("VmSize") ?? 0,
-    breakdown: rss === undefined ? {} : isSplit ? { anonymous, file, shared } : { rss },
-  };
-}
-
-let clockLagMs: number | undefined;
-
-/**
- * The time now, on the clock of `startTime`: milliseconds since boot, times of suspension included. That is
- * `/proc/uptime`, but in an LXC container the file tells the age of the container, which is less: this process
- * itself would be younger than it knows to be. By so much the file's clock lags behind.
- */
-function now(): number {
-  const uptimeMs = uptime() * 1000;
-  if (clockLagMs === undefined) {
-    const startedAt = (readStat(process.pid)?.startTime ?? 0) * TICK_MS;
-    clockLagMs = Math.max(0, startedAt + process.uptime() * 1000 - uptimeMs);
-  }
-  return uptimeMs + clockLagMs;
-}
-
-/** A child stands with the thread that forked it. */
-function readChildren(pid: number, thread: string): number[] {
-  const children = unlessGone(() => readText(`/proc/${pid}/task/${thread}/children`, false));
-  return children ? children.trim().split(" ").filter(Boolean).map(Number) : [];
-}
 
 /** Lets the event loop have its turn when a slice is used up. */
 function slicer(sliceMs: number): () => Promise<void> | undefined {
@@ -316,37 +171,6 @@ async function readProcesses(pid: number): Promise<{ processes: ProcessEntry[]; 
     }
   }
   return { processes: [...tree.values()], isSure };
-}
-
-/**
- * What a process was started with, a zero byte after each string: `""` where there is nothing, or not any more; `undefined`
- * where it is hidden. Takes as long as the process hangs.
- */
-async function readStrings(pid: number, file: "cmdline" | "environ"): Promise<string | undefined> {
-  try {
-    return await readFile(`/proc/${pid}/${file}`, "utf8");
-  } catch (error) {
-    return explainUnread(error);
-  }
-}
-
-function readEnvironmentNow(pid: number): string | undefined {
-  try {
-    return readFileSync(`/proc/${pid}/environ`, "utf8");
-  } catch (error) {
-    return explainUnread(error);
-  }
-}
-
-function explainUnread(error: unknown): "" | undefined {
-  if (isHidden(error)) return undefined;
-  if (isGone(error)) return "";
-  throw error;
-}
-
-function isStillThere(process: ProcessEntry): boolean {
-  const stat = findStat(process.pid);
-  return stat !== undefined && isSameProcess(sameStart, stat, process);
 }
 
 const table = shareNext(readTable);
