@@ -922,7 +922,10 @@ describe("options", () => {
     [undefined, /BackendMonitor takes an object of options, got undefined/],
     [{}, /option "registry" takes an object with get\(\), list\(\), shutdown\(\), got undefined/],
     [{ registry: new Map() }, /option "registry" takes .*, got an object/],
-    [{ registry, createClient: {} }, /option "createClient" takes a function, got an object/],
+    [
+      { registry, createClient: {} },
+      /option "createClient" takes a function of one argument, .*, got an object/,
+    ],
     [{ registry, statusTimeoutMs: "2s" }, /option "statusTimeoutMs" takes a whole number of milliseconds/],
     [{ registry, drainTimeoutMs: -1 }, /option "drainTimeoutMs" .* got the number -1/],
     [{ registry, freeTimeoutMs: Number.NaN }, /option "freeTimeoutMs"/],

@@ -21,7 +21,8 @@ export function bearerAuth(tokens: readonly string[]): RequestHandler {
   }
   const expected = tokens.map((token: string, index) => {
     if (!bearerToken.accepts(token)) {
-      throw new TypeError(`bearerAuth: token ${index} is not ${bearerToken.takes}, but ${kindOf(token)}`);
+      const got = bearerToken.describe(token);
+      throw new TypeError(`bearerAuth: token ${index} is not ${bearerToken.takes}, but ${got}`);
     }
     return digest(token);
   });

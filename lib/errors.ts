@@ -58,3 +58,15 @@ export class InternalError extends MonitorError {
     super(500, "internal_error", message, options);
   }
 }
+
+/** What is answered to anything that was thrown. Even to be asked what it is may make what a registry threw throw again. */
+export function asMonitorError(error: unknown): MonitorError {
+  try {
+    if (error instanceof MonitorError) return error;
+  } catch {
+    // It is certainly none.
+  }
+  return new InternalError("something unforeseen happened; the server's logger is told what", {
+    cause: error,
+  });
+}

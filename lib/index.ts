@@ -16,6 +16,7 @@ export {
   ModelNotLoadedError,
   MonitorError,
 } from "./errors.js";
+export type { Logger } from "./log.js";
 export type { LoadedModel } from "./model.js";
 export {
   BackendMonitor,
@@ -36,4 +37,4 @@ export {
   type BackendSupervisorOptions,
 } from "./registry/supervisor.js";
 export type { ErrorAnswer } from "./response.js";
-export { type BackendMonitorRouterOptions, createBackendMonitorRouter, type Logger } from "./router.js";
+export { type BackendMonitorRouterOptions, createBackendMonitorRouter } from "./router.js";

@@ -1,3 +1,15 @@
+import type { OptionCheck } from "./options.js";
+
+/** How long a name may be, in characters: "🦙" is one. */
+export const MAX_NAME_LENGTH = 512;
+
+/** What a request can name. */
+export const modelName: OptionCheck = {
+  takes: `a name of 1 to ${MAX_NAME_LENGTH} characters without control characters`,
+  accepts: (value) =>
+    typeof value === "string" && /^\P{Cc}+$/u.test(value) && Array.from(value).length <= MAX_NAME_LENGTH,
+};
+
 /** A model that is loaded: a backend serves it, on this machine or another. */
 export interface LoadedModel {
   /** What requests call it. */

@@ -2,16 +2,27 @@ import { setImmediate } from "node:timers/promises";
 import {
   BackendCallError,
   type BackendClientFactory,
+  clientFactory,
   grpcBackendClient,
   StatusMissingError,
 } from "./backend/client.js";
 import { Connections, callBackend } from "./backend/connections.js";
 import { BackendState, type BackendStatus, type MemoryUsage } from "./backend/status.js";
 import { withDeadline } from "./deadline.js";
-import { BackendError, ModelNotLoadedError } from "./errors.js";
+import { asMonitorError, BackendError, ModelNotLoadedError } from "./errors.js";
+import { Log, type Logger } from "./log.js";
 import { detail, quote } from "./message.js";
 import { isSameBackend, type LoadedModel } from "./model.js";
-import { aFunction, checkOptions, milliseconds, type OptionCheck, objectWith, required } from "./options.js";
+import {
+  aBoolean,
+  aString,
+  checkOptions,
+  checkValue,
+  milliseconds,
+  type OptionCheck,
+  objectWith,
+  required,
+} from "./options.js";
 import { type ProcessSample, sampleProcess } from "./process/stats.js";
 import { DEFAULT_TERMINATE_TIMEOUT_MS } from "./process/terminate.js";
 import { lookUp } from "./registry/look-up.js";
@@ -32,6 +43,12 @@ export interface BackendMonitorOptions {
   freeTimeoutMs?: number | undefined;
   /** How long its processes may take to end by themselves before they are killed, in milliseconds. Default 10,000. */
   terminateTimeoutMs?: number | undefined;
+  /**
+   * Told of each shutdown (model, outcome, duration, number of processes ended), of the first time that a model is monitored
+   * by the operating system and why, and of each `backend_error` and `internal_error`, with its cause and stack.
+   * Default: silence.
+   */
+  logger?: Logger | undefined;
 }
 
 /** Options of `BackendMonitor.shutdown`. */
@@ -91,17 +108,20 @@ export class BackendMonitor {
     { readonly model: LoadedModel; readonly answer: Promise<MonitorAnswer> }
   >();
   readonly #shutdowns: Shutdowns;
+  readonly #log: Log;
   #pruneAt = FIRST_PRUNE_AT;
 
   /** @throws {TypeError} naming the option that is not what it takes. */
   constructor(options: BackendMonitorOptions) {
     checkOptions("BackendMonitor", options, monitorOptionChecks);
     this.#registry = options.registry;
+    this.#log = new Log(options.logger);
     this.#connections = new Connections(options.createClient ?? grpcBackendClient());
     this.#statusTimeoutMs = options.statusTimeoutMs ?? DEFAULT_STATUS_TIMEOUT_MS;
     this.#shutdowns = new Shutdowns({
       registry: this.#registry,
       connections: this.#connections,
+      log: this.#log,
       lookUp: (name) => this.#lookUp(name),
       forget: (name) => this.#forget(name),
       statusTimeoutMs: this.#statusTimeoutMs,
@@ -118,17 +138,25 @@ export class BackendMonitor {
    * @throws {ModelNotLoadedError} where the registry does not know the model.
    * @throws {BackendError} where neither the backend nor the operating system answers.
    * @throws {InternalError} where the registry fails.
+   * @throws {TypeError} where `name` is no string.
    */
   async status(name: string): Promise<MonitorAnswer> {
-    const model = await this.#lookUp(name);
+    checkValue("status", name, aString);
+    const model = await this.#told(this.#lookUp(name));
     const underWay = this.#underWay.get(name);
     if (underWay && isSameBackend(underWay.model, model)) return underWay.answer;
 
-    const answer = this.#ask(name, model).finally(() => {
+    const answer = this.#told(this.#ask(name, model)).finally(() => {
       if (this.#underWay.get(name)?.answer === answer) this.#underWay.delete(name);
     });
     this.#underWay.set(name, { model, answer });
     return answer;
+  }
+
+  /** The same, and the log is told why it failed, where it does. */
+  #told<T>(work: Promise<T>): Promise<T> {
+    work.catch((error) => this.#log.failure(asMonitorError(error)));
+    return work;
   }
 
   async #ask(name: string, model: LoadedModel): Promise<MonitorAnswer> {
@@ -136,6 +164,7 @@ export class BackendMonitor {
     try {
       const { state, memory } = await this.#askStatus(name, model);
       if (hasMemory(memory)) return { state, memory };
+      this.#tellFallback(name, model, "OK", "its Status reports no memory");
       // The call itself succeeded: its state is the answer, whether or not the rest is to be had.
       return { state, ...(await this.#sample(name, model).catch(() => NOTHING_KNOWN)) };
     } catch (error) {
@@ -150,10 +179,12 @@ export class BackendMonitor {
       const usage = await current.catch((cause: unknown) => {
         throw bothFailed(name, reason, cause);
       });
+      const { code, message } = reason;
+      this.#tellFallback(name, model, code, `its Status call failed: ${code}: ${message}`);
       return {
         state: health === true ? BackendState.READY : BackendState.ERROR,
         ...usage,
-        status_error: { code: reason.code, message: detail(reason.message) },
+        status_error: { code, message: detail(message) },
       };
     }
   }
@@ -166,9 +197,12 @@ export class BackendMonitor {
    * @throws {ModelBusyError} where it is still busy after the drain time; nothing was stopped.
    * @throws {BackendError} where its process could not be stopped; the model stays listed.
    * @throws {InternalError} where the registry fails.
+   * @throws {TypeError} where `name` is no string, or an option is not what it takes.
    */
-  async shutdown(name: string, { force = false }: ShutdownOptions = {}): Promise<void> {
-    return this.#shutdowns.shutDown(name, force);
+  async shutdown(name: string, options: ShutdownOptions = {}): Promise<void> {
+    checkValue("shutdown", name, aString);
+    checkOptions("shutdown", options, { force: aBoolean });
+    return this.#shutdowns.shutDown(name, options.force ?? false);
   }
 
   /** Closes the connections to all backends. They are opened again when they are needed. */
@@ -217,10 +251,16 @@ export class BackendMonitor {
     };
   }
 
+  #tellFallback(name: string, model: LoadedModel, code: string, reason: string): void {
+    // Of one that was stopped meanwhile, nothing is to be remembered.
+    if (this.#connections.has(name)) this.#log.fallback(name, model, code, reason);
+  }
+
   #forget(name: string): void {
     this.#connections.close(name);
     this.#samples.delete(name);
     this.#underWay.delete(name);
+    this.#log.forget(name);
   }
 
   /** Forgets models that the registry dropped without a shutdown. Where it does not tell, they are kept. */
@@ -279,9 +319,10 @@ function mapValues<T, U>(record: Readonly<Record<string, T>>, map: (value: T) =>
 
 export const monitorOptionChecks: Record<keyof BackendMonitorOptions, OptionCheck> = {
   registry: required(objectWith("get", "list", "shutdown")),
-  createClient: aFunction,
+  createClient: clientFactory,
   statusTimeoutMs: milliseconds,
   drainTimeoutMs: milliseconds,
   freeTimeoutMs: milliseconds,
   terminateTimeoutMs: milliseconds,
+  logger: objectWith("info", "error"),
 };

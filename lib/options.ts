@@ -5,8 +5,8 @@ export interface OptionCheck {
   readonly takes: string;
   readonly accepts: (value: unknown) => boolean;
   readonly required?: boolean;
-  /** The value is not to be shown in a message. */
-  readonly secret?: boolean;
+  /** Names what was got instead. By default, that is its kind, and itself where it is short. */
+  readonly describe?: (value: unknown) => string;
 }
 
 /** A day. Well below what a Node timer can be set to, so that something may be added to it. */
@@ -15,6 +15,11 @@ const MAX_MS = 86_400_000;
 export const milliseconds: OptionCheck = {
   takes: `a whole number of milliseconds from 0 to ${MAX_MS}`,
   accepts: (value) => Number.isInteger(value) && Number(value) >= 0 && Number(value) <= MAX_MS,
+};
+
+export const aString: OptionCheck = {
+  takes: "a string",
+  accepts: (value) => typeof value === "string",
 };
 
 export const aFunction: OptionCheck = {
@@ -42,21 +47,51 @@ export const processId: OptionCheck = {
   accepts: (value) => Number.isSafeInteger(value) && Number(value) > 0,
 };
 
-export const bearerToken: OptionCheck = {
-  takes: "a token of visible ASCII characters without a space",
-  accepts: (value) => typeof value === "string" && /^[\x21-\x7e]+$/.test(value),
-  secret: true,
+export const processStart: OptionCheck = {
+  takes: "a number, as processStartTime() gives it",
+  accepts: (value) => Number.isFinite(value),
 };
+
+export const bearerToken = {
+  takes: "a token of visible ASCII characters without a space",
+  accepts: (value: unknown) => typeof value === "string" && /^[\x21-\x7e]+$/.test(value),
+  // It may be a secret.
+  describe: (value: unknown) => (value === "" ? "an empty string" : kindOf(value)),
+} satisfies OptionCheck;
 
 /** An object that has these methods. */
 export function objectWith(...methods: string[]): OptionCheck {
+  const isObject = (value: unknown): value is Record<string, unknown> =>
+    typeof value === "object" && value !== null;
+  const missing = (value: Record<string, unknown>) =>
+    methods.filter((method) => typeof value[method] !== "function");
+  const list = (names: string[]) => names.map((name) => `${name}()`).join(", ");
   return {
-    takes: `an object with ${methods.map((method) => `${method}()`).join(", ")}`,
-    accepts: (value) =>
-      typeof value === "object" &&
-      value !== null &&
-      methods.every((method) => typeof (value as Record<string, unknown>)[method] === "function"),
+    takes: `an object with ${list(methods)}`,
+    accepts: (value) => isObject(value) && missing(value).length === 0,
+    describe: (value) =>
+      isObject(value) ? `${kindOf(value)} without ${list(missing(value))}` : describe(value),
   };
+}
+
+/** An array, or one value in its place, each accepted by `check`. It is not empty, which most likely is a mistake. */
+export function oneOrMore(check: OptionCheck): OptionCheck {
+  const nameOf = check.describe ?? describe;
+  return {
+    takes: `${check.takes}, or an array of at least one`,
+    accepts: (value) => [value].flat().length > 0 && [value].flat().every(check.accepts),
+    describe: (value) => {
+      if (!Array.isArray(value)) return nameOf(value);
+      const index = value.findIndex((item) => !check.accepts(item));
+      return index < 0 ? "an empty array" : `an array with ${nameOf(value[index])} at index ${index}`;
+    },
+  };
+}
+
+/** @throws {TypeError} naming the function, what it got and what it takes. */
+export function checkValue(caller: string, value: unknown, check: OptionCheck): void {
+  if (check.accepts(value)) return;
+  throw new TypeError(`${caller} takes ${check.takes}, got ${(check.describe ?? describe)(value)}`);
 }
 
 export function required(check: OptionCheck): OptionCheck {
@@ -69,7 +104,7 @@ export function required(check: OptionCheck): OptionCheck {
  * @throws {TypeError} naming the function, the option, what it got and what it takes.
  */
 export function checkOptions(caller: string, options: unknown, checks: Record<string, OptionCheck>): void {
-  if (typeof options !== "object" || options === null) {
+  if (typeof options !== "object" || options === null || Array.isArray(options)) {
     throw new TypeError(`${caller} takes an object of options, got ${describe(options)}`);
   }
   const given = new Map<string, unknown>(Object.entries(options));
@@ -83,7 +118,7 @@ export function checkOptions(caller: string, options: unknown, checks: Record<st
   for (const [name, check] of Object.entries(checks)) {
     const value = given.get(name);
     if (value === undefined ? check.required : !check.accepts(value)) {
-      const got = check.secret ? kindOf(value) : describe(value);
+      const got = (check.describe ?? describe)(value);
       throw new TypeError(`${caller}: option "${name}" takes ${check.takes}, got ${got}`);
     }
   }

@@ -1,6 +1,7 @@
 import { Ajv, type ErrorObject } from "ajv";
 import { InvalidRequestError } from "./errors.js";
 import { describe } from "./message.js";
+import { MAX_NAME_LENGTH } from "./model.js";
 
 /** What a request names: the model, and for a shutdown whether to do without waiting for it. */
 export interface ModelRequest {
@@ -9,7 +10,12 @@ export interface ModelRequest {
 }
 
 /** Ajv counts characters by code point: "🦙" is one. */
-const MODEL_NAME = { type: "string", minLength: 1, maxLength: 512, pattern: "^\\P{Cc}*$" } as const;
+const MODEL_NAME = {
+  type: "string",
+  minLength: 1,
+  maxLength: MAX_NAME_LENGTH,
+  pattern: "^\\P{Cc}*$",
+} as const;
 
 // The schemas are right: to have Ajv check them against that of a schema takes longer than to compile them.
 const ajv = new Ajv({ ownProperties: true, verbose: true, meta: false, validateSchema: false });
@@ -85,7 +91,7 @@ function explain(errors: ErrorObject[] | null | undefined, hint: string): string
     case "minLength":
       return `the model's name is empty; ${hint}`;
     case "maxLength":
-      return `the model's name is longer than ${MODEL_NAME.maxLength} characters`;
+      return `the model's name is longer than ${MAX_NAME_LENGTH} characters`;
     default:
       return `the model's name has control characters, got ${got}`;
   }

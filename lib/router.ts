@@ -1,16 +1,13 @@
-import { inspect } from "node:util";
 import express, { type Request, type RequestHandler, type Response, type Router } from "express";
+import { bearerAuth } from "./bearer-auth.js";
 import { readJsonBody } from "./body.js";
-import { InternalError, InvalidRequestError, MonitorError } from "./errors.js";
+import { asMonitorError, InvalidRequestError } from "./errors.js";
+import { Log } from "./log.js";
+import { describe } from "./message.js";
 import { BackendMonitor, type BackendMonitorOptions, monitorOptionChecks } from "./monitor.js";
-import { aFunction, checkOptions, objectWith } from "./options.js";
+import { checkOptions, type OptionCheck, oneOrMore } from "./options.js";
 import { RequestReader } from "./request.js";
 import { sendError, sendJson } from "./response.js";
-
-/** Where the router tells what went wrong: `console`, or any logger with such a method. */
-export interface Logger {
-  error(message: string): unknown;
-}
 
 /** Options of {@link createBackendMonitorRouter}. */
 export interface BackendMonitorRouterOptions extends BackendMonitorOptions {
@@ -19,9 +16,17 @@ export interface BackendMonitorRouterOptions extends BackendMonitorOptions {
    * Default: everybody may.
    */
   authorize?: RequestHandler | readonly RequestHandler[] | undefined;
-  /** Called for each `backend_error` and `internal_error`, with its cause and stack. Default: silence. */
-  logger?: Logger | undefined;
 }
+
+const expressHandler: OptionCheck = {
+  takes: "an Express handler (req, res, next)",
+  // With a fourth argument, it would be one for errors, and let everybody pass who makes none.
+  accepts: (value) => typeof value === "function" && value.length <= 3 && value !== bearerAuth,
+  describe: (value) => {
+    if (value === bearerAuth) return "bearerAuth itself; call it with your tokens";
+    return typeof value === "function" ? `a function of ${value.length} arguments` : describe(value);
+  },
+};
 
 /**
  * Makes the router with the four endpoints. Mount it where the rest of the app stands.
@@ -35,17 +40,21 @@ export interface BackendMonitorRouterOptions extends BackendMonitorOptions {
  * @throws {TypeError} naming the option that is not what it takes.
  */
 export function createBackendMonitorRouter(options: BackendMonitorRouterOptions): Router {
+  // biome-ignore lint/complexity/noArguments: others are not to show in its type
+  if (arguments.length > 1) {
+    throw new TypeError(
+      // biome-ignore lint/complexity/noArguments: as above
+      `createBackendMonitorRouter takes one argument, its options, got ${arguments.length}; a guard is its option ` +
+        '"authorize", and it is called where it is mounted: app.use(createBackendMonitorRouter({ registry }))',
+    );
+  }
   checkOptions("createBackendMonitorRouter", options, {
     ...monitorOptionChecks,
-    authorize: {
-      takes: "an Express handler, or an array of at least one",
-      // An empty list is most likely a mistake, and it would leave the door open.
-      accepts: (value) => [value].flat().length > 0 && [value].flat().every(aFunction.accepts),
-    },
-    logger: objectWith("error"),
+    authorize: oneOrMore(expressHandler),
   });
-  const { authorize = [], logger, ...monitorOptions } = options;
+  const { authorize = [], ...monitorOptions } = options;
   const monitor = new BackendMonitor(monitorOptions);
+  const log = new Log(options.logger);
   const requests = new RequestReader();
   const guards = [authorize].flat().map(passErrorsOn).map(leaveOptionsToHost);
 
@@ -79,37 +88,9 @@ export function createBackendMonitorRouter(options: BackendMonitorRouterOptions)
     } catch (error) {
       const failure = asMonitorError(error);
       sendError(res, failure.status, failure.type, failure.message);
-      if (failure.type === "backend_error" || failure.type === "internal_error") void log(failure);
+      // The monitor has told of its own.
+      if (failure !== error) log.failure(failure);
     }
-  }
-
-  async function log(failure: MonitorError) {
-    try {
-      await logger?.error(`express-backend-monitor: ${show(failure)}`);
-    } catch {
-      // The request has its answer; a logger that throws is not to bring the server down.
-    }
-  }
-}
-
-/** Even to be asked what it is may make what a registry threw throw again, and this is the last place to catch it. */
-function asMonitorError(error: unknown): MonitorError {
-  try {
-    if (error instanceof MonitorError) return error;
-  } catch {
-    // It is certainly none.
-  }
-  return new InternalError("something unforeseen happened; the server's logger is told what", {
-    cause: error,
-  });
-}
-
-/** What a registry threw may throw again when it is looked at. */
-function show(failure: MonitorError): string {
-  try {
-    return inspect(failure);
-  } catch {
-    return String(failure.stack);
   }
 }
 

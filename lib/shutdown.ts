@@ -3,7 +3,15 @@ import { BackendCallError } from "./backend/client.js";
 import { type Connections, callBackend } from "./backend/connections.js";
 import { BackendState } from "./backend/status.js";
 import { withDeadline } from "./deadline.js";
-import { BackendError, InternalError, ModelBusyError, ModelNotLoadedError, MonitorError } from "./errors.js";
+import {
+  asMonitorError,
+  BackendError,
+  InternalError,
+  ModelBusyError,
+  ModelNotLoadedError,
+  MonitorError,
+} from "./errors.js";
+import type { Log } from "./log.js";
 import { quote } from "./message.js";
 import { isSameBackend, type LoadedModel } from "./model.js";
 import { TerminateError } from "./process/terminate-error.js";
@@ -19,6 +27,7 @@ const REGISTRY_SHUTDOWN_MARGIN_MS = 10_000;
 interface ShutdownContext {
   readonly registry: ModelRegistry;
   readonly connections: Connections;
+  readonly log: Log;
   /** The model that is listed under this name. Throws a {@link ModelNotLoadedError} where none is. */
   readonly lookUp: (name: string) => Promise<LoadedModel>;
   /** Called when a model is stopped. */
@@ -50,7 +59,7 @@ export class Shutdowns {
     if (!shutdown) {
       const hurry = new AbortController();
       if (force) hurry.abort();
-      const done = this.#stop(name, hurry.signal).finally(() => this.#underWay.delete(name));
+      const done = this.#logged(name, hurry.signal).finally(() => this.#underWay.delete(name));
       shutdown = { done, hurry };
       this.#underWay.set(name, shutdown);
     } else if (force) {
@@ -59,14 +68,28 @@ export class Shutdowns {
     return shutdown.done;
   }
 
-  async #stop(name: string, hurry: AbortSignal): Promise<void> {
+  async #logged(name: string, hurry: AbortSignal): Promise<void> {
+    const { log } = this.#context;
+    const startedAt = performance.now();
+    try {
+      log.stopped(name, startedAt, await this.#stop(name, hurry));
+    } catch (error) {
+      const failure = asMonitorError(error);
+      log.notStopped(name, startedAt, failure);
+      throw failure;
+    }
+  }
+
+  /** Returns how many processes were ended, where the registry tells. */
+  async #stop(name: string, hurry: AbortSignal): Promise<number | undefined> {
     const model = await this.#drain(name, hurry).catch(async (error) => {
       if (error instanceof ModelNotLoadedError) await this.#cancelStart(name, hurry.aborted);
       throw error;
     });
     await this.#free(name, model, hurry);
-    await this.#terminate(name, model, hurry.aborted);
+    const ended = await this.#terminate(name, model, hurry.aborted);
     this.#context.forget(name);
+    return ended;
   }
 
   /** Waits until the model is idle, or until there is a hurry. */
@@ -114,8 +137,10 @@ export class Shutdowns {
     }
   }
 
-  async #terminate(name: string, model: LoadedModel, force: boolean): Promise<void> {
-    await this.#haveStopped(name, force, (options) => this.#context.registry.shutdown(name, options));
+  async #terminate(name: string, model: LoadedModel, force: boolean): Promise<number | undefined> {
+    const ended = await this.#haveStopped(name, force, (options) =>
+      this.#context.registry.shutdown(name, options),
+    );
     const listed = await lookUp(this.#context.registry, name, this.#context.statusTimeoutMs);
     if (listed && isSameBackend(listed, model)) {
       throw new InternalError(
@@ -123,6 +148,7 @@ export class Shutdowns {
           "the process and take the model off the list",
       );
     }
+    return typeof ended === "number" ? ended : undefined;
   }
 
   /** A model that is not listed may be about to be. Whoever asked for its shutdown does not want that. */
@@ -133,11 +159,11 @@ export class Shutdowns {
   async #haveStopped(
     name: string,
     force: boolean,
-    stop: (options: RegistryShutdownOptions) => void | Promise<void>,
-  ): Promise<void> {
+    stop: (options: RegistryShutdownOptions) => unknown,
+  ): Promise<unknown> {
     const timeoutMs = this.#context.terminateTimeoutMs;
     try {
-      await withDeadline(
+      return await withDeadline(
         timeoutMs + REGISTRY_SHUTDOWN_MARGIN_MS,
         (signal) => stop({ force, timeoutMs, signal }),
         () => new BackendError(`model ${quote(name)} could not be stopped in time; it may still be running`),

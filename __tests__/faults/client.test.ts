@@ -112,7 +112,7 @@ describe.each(waysToHangUp)("a client that %s its connection", (_how, hangUp) =>
         await monitor("bystander");
         await Promise.all(sockets.map((socket) => [hangUp(socket), once(socket.resume(), "close")][1]));
       },
-      { registryOf: registry({ looked }), logger: { error } },
+      { registryOf: registry({ looked }), logger: { info: () => {}, error } },
     );
     expect(looked).toEqual([]);
     expect(error).not.toHaveBeenCalled();
@@ -132,7 +132,7 @@ describe.each(waysToHangUp)("a client that %s its connection", (_how, hangUp) =>
         expect((await monitor("m")).json).toMatchObject({ status_error: { code: "DEADLINE_EXCEEDED" } });
         backend.stop();
       },
-      { registryOf: registry({ looked }), logger: { error } },
+      { registryOf: registry({ looked }), logger: { info: () => {}, error } },
     );
     expect(error).not.toHaveBeenCalled();
   });

@@ -381,7 +381,7 @@ function byFault<T>(faults: Record<string, Fault>, method: (name: string) => T):
 /** A logger, and how often it was told of each model. */
 function listening() {
   const lines: string[] = [];
-  const logger = { error: (line: string) => lines.push(line) };
+  const logger = { info: () => {}, error: (line: string) => lines.push(line) };
   const told = (models: object) =>
     Object.fromEntries(
       Object.keys(models).map((model) => [

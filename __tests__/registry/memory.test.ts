@@ -42,7 +42,10 @@ describe("register", () => {
 
   it.each([
     [undefined, /register takes an object of options, got undefined/],
-    [{ address }, /option "name" takes a string that is not empty, got undefined/],
+    [
+      { address },
+      /option "name" takes a name of 1 to 512 characters without control characters, got undefined/,
+    ],
     [{ name: "", address }, /option "name"/],
     [{ name: "m" }, /option "address"/],
     [

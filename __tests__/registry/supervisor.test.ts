@@ -404,7 +404,10 @@ describe.skipIf(!isLinux)("start", () => {
 
   it.each([
     [undefined, /start takes an object of options, got undefined/],
-    [{ command: "x" }, /option "name" takes a string that is not empty, got undefined/],
+    [
+      { command: "x" },
+      /option "name" takes a name of 1 to 512 characters without control characters, got undefined/,
+    ],
     [{ name: "m" }, /option "command" takes a string that is not empty/],
     [{ name: "m", command: "x", args: "y" }, /option "args" takes an array of strings, got the string "y"/],
     [{ name: "m", command: "x", args: [1] }, /option "args" takes an array of strings, got an array/],
@@ -527,7 +530,7 @@ describe.skipIf(!isLinux)("start", () => {
     const { supervisor } = createSupervisor();
     const { start, processes } = nasty();
     const { table } = systemReader;
-    let stopping: Promise<void> | undefined;
+    let stopping: Promise<unknown> | undefined;
     vi.spyOn(systemReader, "table").mockImplementationOnce((withIds) => {
       stopping = supervisor.shutdown("m");
       return table(withIds);

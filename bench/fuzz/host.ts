@@ -73,7 +73,7 @@ export async function startHost(
           store().models.delete(name);
         },
       },
-      logger: { error: (message) => store().logged.push(message) },
+      logger: { info: () => {}, error: (message) => store().logged.push(message) },
       ...options,
     }),
   );

@@ -55,6 +55,7 @@ app.use(
     terminateTimeoutMs: 500,
     // Any other backend_error is one that is asked for here.
     logger: {
+      info: () => {},
       error: (message) =>
         /InternalError|could not be stopped|is not stopped/.test(message) && tell({ problem: message }),
     },

@@ -9,8 +9,9 @@ import {
   type ServiceError,
   status as statusCodes,
 } from "@grpc/grpc-js";
+import { describe } from "../message.js";
 import type { LoadedModel } from "../model.js";
-import { bearerToken, checkOptions } from "../options.js";
+import { bearerToken, checkOptions, type OptionCheck } from "../options.js";
 import type { BackendService } from "./service.js";
 import type { BackendStatus } from "./status.js";
 
@@ -31,6 +32,16 @@ export interface BackendClient {
 
 /** Makes the client for one model. It is called once a model, and the client is kept. */
 export type BackendClientFactory = (model: LoadedModel) => BackendClient;
+
+export const clientFactory: OptionCheck = {
+  takes: "a function of one argument, the model, such as grpcBackendClient() returns",
+  // Express handlers have three: a guard in the wrong place would only be noticed at the first request.
+  accepts: (value) => typeof value === "function" && value.length <= 1 && value !== grpcBackendClient,
+  describe: (value) => {
+    if (value === grpcBackendClient) return "grpcBackendClient itself; call it";
+    return typeof value === "function" ? `a function of ${value.length} arguments` : describe(value);
+  },
+};
 
 /** Options of {@link grpcBackendClient}. */
 export interface GrpcBackendClientOptions {

@@ -1,6 +1,5 @@
 import { totalmem } from "node:os";
-import { describe } from "../message.js";
-import { processId } from "../options.js";
+import { checkOptions, checkValue, type OptionCheck, processId, processStart } from "../options.js";
 import type { ProcessReader, ProcessTree, ProcessUsage } from "./reader.js";
 import { systemReader } from "./system.js";
 
@@ -64,6 +63,11 @@ interface CpuHistory {
  */
 const SHORTEST_CPU_INTERVAL_MS = 250;
 
+const aSample: OptionCheck = {
+  takes: "a sample, as sampleProcess() gives it",
+  accepts: (value) => typeof value === "object" && value !== null && "history" in value,
+};
+
 /** There is no process of this id, or the process that now has it is not the one that is meant. */
 export class ProcessGoneError extends Error {
   override readonly name = "ProcessGoneError";
@@ -87,9 +91,11 @@ export class ProcessGoneError extends Error {
  * ```
  *
  * @throws {ProcessGoneError} where there is no such process, or it ended before it was sampled.
- * @throws {TypeError} where `pid` is no process id.
+ * @throws {TypeError} where `pid` or an option is not what it should be.
  */
-export function sampleProcess(pid: number, options: SampleOptions = {}): Promise<ProcessSample> {
+export async function sampleProcess(pid: number, options: SampleOptions = {}): Promise<ProcessSample> {
+  checkValue("sampleProcess", pid, processId);
+  checkOptions("sampleProcess", options, { startTime: processStart, previous: aSample });
   return sampleWith(systemReader, pid, options);
 }
 
@@ -99,9 +105,6 @@ export async function sampleWith(
   pid: number,
   { startTime, previous }: SampleOptions = {},
 ): Promise<ProcessSample> {
-  if (!processId.accepts(pid)) {
-    throw new TypeError(`sampleProcess takes ${processId.takes}, got ${describe(pid)}`);
-  }
   const earlier = previous?.pid === pid ? previous.history.tree : undefined;
   const { tree, usage } = await readTree(reader, pid, startTime, earlier);
   const at = performance.now();

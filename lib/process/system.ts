@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { checkValue, processId } from "../options.js";
 import { portable } from "./portable.js";
 import { procfs } from "./procfs.js";
 import type { ProcessEntry, ProcessReader } from "./reader.js";
@@ -17,8 +18,10 @@ export const systemReader: ProcessReader =
  * for as long as the machine runs. Clock ticks since boot on Linux, milliseconds since 1970 elsewhere.
  *
  * @throws where the process table can't be read, or hides the process.
+ * @throws {TypeError} where `pid` is no process id.
  */
 export async function processStartTime(pid: number): Promise<number | undefined> {
+  checkValue("processStartTime", pid, processId);
   return (await systemReader.find(pid))?.startTime;
 }
 

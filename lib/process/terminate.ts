@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { checkOptions, milliseconds } from "../options.js";
+import { checkOptions, checkValue, milliseconds, processId, processStart } from "../options.js";
 import { killAtExit } from "./at-exit.js";
 import type { ProcessEntry } from "./reader.js";
 import { systemReader } from "./system.js";
@@ -46,25 +46,27 @@ const KILL = 2;
 
 /**
  * Ends a process and all its descendants: `SIGTERM` to each (and `SIGCONT`, for one that is frozen by `SIGSTOP`), then
- * patience, `SIGKILL` to whatever is left; it resolves once it has seen that nothing is. Where there is nothing to end, that is at
- * once.
+ * patience, `SIGKILL` to whatever is left; it resolves once it has seen that nothing is, with the number of processes that it
+ * ended. Where there is nothing to end, that is at once.
  *
  * @throws {TerminateError} where something is left, or where this process itself or one of its ancestors is meant.
  * @throws {TypeError} where `pid` or an option is not what it should be.
  */
-export async function terminateProcessTree(pid: number, options: TerminateOptions = {}): Promise<void> {
+export async function terminateProcessTree(pid: number, options: TerminateOptions = {}): Promise<number> {
+  checkValue("terminateProcessTree", pid, processId);
   checkOptions("terminateProcessTree", options, {
-    startTime: { takes: "a number, as processStartTime() gives it", accepts: Number.isFinite },
+    startTime: processStart,
     timeoutMs: milliseconds,
   });
-  await terminateTree(trackTree(pid, { startTime: options.startTime }), options.timeoutMs);
+  const ended = await terminateTree(trackTree(pid, { startTime: options.startTime }), options.timeoutMs);
+  return ended.length;
 }
 
-/** Ends what is left of a tree; see {@link terminateProcessTree}. */
+/** Ends what is left of a tree, and returns that; see {@link terminateProcessTree}. */
 export async function terminateTree(
   tree: TrackedTree,
   timeoutMs = DEFAULT_TERMINATE_TIMEOUT_MS,
-): Promise<void> {
+): Promise<ProcessEntry[]> {
   const killAt = performance.now() + timeoutMs;
   const giveUpAt = killAt + KILL_TIMEOUT_MS;
   const targets = new Targets();
@@ -79,13 +81,16 @@ export async function terminateTree(
 
       // Nothing that is left got the signal: that is to be waited for only where others did, which may bring its end about.
       if (!targets.arePermitted(left) && !(isPatient && targets.arePermitted())) {
-        throw new TerminateError("the operating system does not permit to stop these processes", left);
+        const reason = "the operating system does not permit to stop these processes";
+        throw new TerminateError(reason, left, targets.allBut(left).length);
       }
       if (performance.now() >= giveUpAt) {
-        throw new TerminateError("these processes are still there after SIGKILL", left);
+        const reason = "these processes are still there after SIGKILL";
+        throw new TerminateError(reason, left, targets.allBut(left).length);
       }
       await untilGone(left, Math.min(performance.now() + LOOK_MS, isPatient ? killAt : giveUpAt));
     }
+    return targets.allBut([]);
   } finally {
     targets.killFrozen();
     forget();
@@ -145,6 +150,10 @@ class Targets {
       }
     }
     this.#frozen.clear();
+  }
+
+  allBut(left: readonly ProcessEntry[]): ProcessEntry[] {
+    return [...this.#reached.keys()].filter((process) => !left.includes(process));
   }
 
   /** Whether any of these may be sent signals; without an argument, any at all. */

@@ -107,22 +107,24 @@ export class BackendRun {
   }
 
   /**
-   * Ends all that is left of it; see `terminateProcessTree`.
+   * Ends all that is left of it, and returns how many processes that was; see `terminateProcessTree`.
    *
    * @throws {TerminateError} where something is left.
    */
-  async terminate(timeoutMs: number): Promise<void> {
+  async terminate(timeoutMs: number): Promise<number> {
+    let ended = 0;
     if (this.pid !== undefined) {
       const tree = await this.#track().catch((error) => {
         // Without a process table, this one can be ended all the same.
         this.#child.kill("SIGKILL");
         throw error;
       });
-      await terminateTree(tree, timeoutMs);
+      ended = (await terminateTree(tree, timeoutMs)).length;
       await this.end();
     }
     this.#closePipes();
     this.#forgetAtExit();
+    return ended;
   }
 
   async #track(): Promise<TrackedTree> {

@@ -1,8 +1,9 @@
 import { inTime } from "../deadline.js";
 import { BackendError } from "../errors.js";
+import { grpcTarget } from "../grpc-target.js";
 import { detail, quote } from "../message.js";
-import type { LoadedModel } from "../model.js";
-import { aFunction, checkOptions, nonEmptyString, processId, required } from "../options.js";
+import { type LoadedModel, modelName } from "../model.js";
+import { aFunction, checkOptions, processId, required } from "../options.js";
 import { isFreed, isListening, isOwnListener } from "../process/address.js";
 import { findProcessByAddress } from "../process/find.js";
 import type { ProcessEntry } from "../process/reader.js";
@@ -68,8 +69,8 @@ export class InMemoryModelRegistry implements ModelRegistry {
    */
   register(registration: Registration): void {
     checkOptions("register", registration, {
-      name: required(nonEmptyString),
-      address: required(nonEmptyString),
+      name: required(modelName),
+      address: required(grpcTarget),
       pid: processId,
       stop: aFunction,
     });
@@ -95,16 +96,17 @@ export class InMemoryModelRegistry implements ModelRegistry {
 
   /**
    * Stops the model's backend and takes it off the list: by its `stop` hook where it has one, otherwise by
-   * terminating its process tree, which has 10 seconds to end by itself unless `timeoutMs` says otherwise.
+   * terminating its process tree, which has 10 seconds to end by itself unless `timeoutMs` says otherwise. Resolves with the
+   * number of processes that were ended, as far as they can be seen on this machine.
    *
    * @throws {BackendError} where there is no way to stop it, its hook failed, or something still answers at its
    *   address; the model stays listed.
    * @throws {TerminateError} where a process is left; the model stays listed.
    */
-  async shutdown(name: string, options: Partial<RegistryShutdownOptions> = {}): Promise<void> {
+  async shutdown(name: string, options: Partial<RegistryShutdownOptions> = {}): Promise<number> {
     checkOptions("shutdown", options, shutdownOptionChecks);
     const entry = this.#entries.get(name);
-    if (!entry) return;
+    if (!entry) return 0;
     const { force = false, timeoutMs = DEFAULT_TERMINATE_TIMEOUT_MS } = options;
     const { signal = new AbortController().signal } = options;
     const { stop, address, pid } = entry.registration;
@@ -121,9 +123,10 @@ export class InMemoryModelRegistry implements ModelRegistry {
     const stray = pid === undefined ? undefined : await findProcessByAddress(address).catch(() => undefined);
     const terminateBy = performance.now() + timeoutMs;
     const patienceMs = () => Math.max(0, terminateBy - performance.now());
+    const ended = new Set<ProcessEntry>();
     if (stop) {
       // Read now: what outlives its parent could not be told from a stranger afterwards.
-      await tree?.left();
+      for (const process of (await tree?.left()) ?? []) ended.add(process);
       try {
         await stop({ force, timeoutMs, signal });
       } catch (cause) {
@@ -131,9 +134,10 @@ export class InMemoryModelRegistry implements ModelRegistry {
       }
       signal.throwIfAborted();
     }
-    if (tree) await terminateTree(tree, patienceMs());
+    if (tree) for (const process of await terminateTree(tree, patienceMs())) ended.add(process);
     if (stray && (await isListening(address)) && !isOwnListener(address)) {
-      await terminateTree(trackTree(stray.pid, stray), patienceMs());
+      for (const process of await terminateTree(trackTree(stray.pid, stray), patienceMs()))
+        ended.add(process);
     }
     if (!(await isFreed(address))) {
       throw new BackendError(
@@ -143,6 +147,7 @@ export class InMemoryModelRegistry implements ModelRegistry {
     }
     // The host may have registered a new backend under this name in the meantime.
     if (this.#entries.get(name) === entry) this.#entries.delete(name);
+    return ended.size;
   }
 }
 

@@ -1,3 +1,6 @@
+import { grpcTarget } from "../grpc-target.js";
+import { kindOf } from "../message.js";
+import { modelName } from "../model.js";
 import {
   abortSignal,
   checkOptions,
@@ -97,7 +100,7 @@ export function planOf(options: StartOptions): BackendPlan {
 const isString = (value: unknown) => typeof value === "string";
 
 const startOptionChecks: Record<keyof StartOptions, OptionCheck> = {
-  name: required(nonEmptyString),
+  name: required(modelName),
   command: required(nonEmptyString),
   args: { takes: "an array of strings", accepts: (value) => Array.isArray(value) && value.every(isString) },
   env: {
@@ -106,10 +109,11 @@ const startOptionChecks: Record<keyof StartOptions, OptionCheck> = {
       typeof value === "object" &&
       value !== null &&
       Object.values(value).every((variable) => variable === undefined || isString(variable)),
-    secret: true,
+    // Its values may be secrets.
+    describe: kindOf,
   },
   cwd: nonEmptyString,
-  address: nonEmptyString,
+  address: grpcTarget,
   readyTimeoutMs: milliseconds,
   restart: { takes: "an object", accepts: (value) => typeof value === "object" && value !== null },
   signal: abortSignal,

@@ -37,7 +37,7 @@ export class SupervisedBackend {
   /** Where it listens, or is going to; `undefined` until that is chosen. */
   address: string | undefined;
   /** Set once it is not to be ready again. Resolves when nothing of it is left; rejects where something is. */
-  ending: Promise<void> | undefined;
+  ending: Promise<unknown> | undefined;
   /** How often its shutdown has been asked for. */
   shutdowns = 0;
 
@@ -50,7 +50,7 @@ export class SupervisedBackend {
   #sockets: string[] | undefined;
   /** The start or the restart that is under way, or was the last. */
   #attempt: Promise<LoadedModel>;
-  #shutdown: Promise<void> | undefined;
+  #shutdown: Promise<number> | undefined;
   #killAt = Number.POSITIVE_INFINITY;
   /** The pause before the next restart; aborted, it is over. */
   #pause = new AbortController();
@@ -93,12 +93,13 @@ export class SupervisedBackend {
   }
 
   /**
-   * Ends all of it, or cancels its start. Calls at the same time share one shutdown, with the shortest patience of theirs.
+   * Ends all of it, or cancels its start, and returns how many processes that were. Calls at the same time share one
+   * shutdown, with the shortest patience of theirs.
    *
    * @throws {TerminateError} where a process is left.
    * @throws {BackendError} where something still answers at its address.
    */
-  shutdown(timeoutMs: number): Promise<void> {
+  shutdown(timeoutMs: number): Promise<number> {
     this.shutdowns++;
     const killAt = performance.now() + timeoutMs;
     if (this.#shutdown && killAt < this.#killAt) this.#run?.terminate(timeoutMs).catch(() => {});
@@ -111,14 +112,15 @@ export class SupervisedBackend {
     return this.#shutdown;
   }
 
-  async #stopAll(timeoutMs: number): Promise<void> {
+  async #stopAll(timeoutMs: number): Promise<number> {
     this.#cancel.abort(new StartError(`${this.#startOf} was cancelled by a shutdown`));
     this.#pause.abort();
-    if (this.#run) await this.#clear(this.#run, timeoutMs);
+    const ended = this.#run ? await this.#clear(this.#run, timeoutMs) : 0;
     // Whatever it was at, it has taken notice.
     await this.#attempt.catch(() => {});
     this.model = undefined;
     this.#owner.gone();
+    return ended;
   }
 
   get #isStopped(): boolean {
@@ -137,7 +139,7 @@ export class SupervisedBackend {
   }
 
   /** It is not to be ready again. */
-  #settle(ending: Promise<void>): void {
+  #settle(ending: Promise<unknown>): void {
     ending.catch(() => {});
     this.ending = ending;
   }
@@ -202,7 +204,10 @@ export class SupervisedBackend {
   /** Stops what did not get ready. Returns why it did not. */
   async #stopUnready(run: BackendRun, cause: Error): Promise<StartError> {
     const end = run.hasExited ? await run.end() : undefined;
-    const left = await this.#clear(run, DEFAULT_TERMINATE_TIMEOUT_MS).catch((error: Error) => error);
+    const left = await this.#clear(run, DEFAULT_TERMINATE_TIMEOUT_MS).then(
+      () => undefined,
+      (error: Error) => error,
+    );
     const { stderr } = run;
     const reason = end ? howItEnded(end) : explain(cause, this.#plan.command);
     const message =
@@ -269,9 +274,9 @@ export class SupervisedBackend {
     );
   }
 
-  /** Ends everything of a run, and sees that its address is free. */
-  async #clear(run: BackendRun, timeoutMs: number): Promise<void> {
-    await run.terminate(timeoutMs);
+  /** Ends everything of a run, and sees that its address is free. Returns how many processes it ended. */
+  async #clear(run: BackendRun, timeoutMs: number): Promise<number> {
+    const ended = await run.terminate(timeoutMs);
     if (this.address !== undefined && !(await isFreed(this.address, this.#sockets))) {
       throw new BackendError(
         `every process of model ${quote(this.#plan.name)} that can be found is gone, but ${quote(detail(this.address))} ` +
@@ -279,6 +284,7 @@ export class SupervisedBackend {
       );
     }
     if (this.#run === run) this.#run = undefined;
+    return ended;
   }
 
   async #rest(ms: number): Promise<void> {

@@ -1,9 +1,9 @@
 import { EventEmitter } from "node:events";
-import { type BackendClientFactory, grpcBackendClient } from "../backend/client.js";
+import { type BackendClientFactory, clientFactory, grpcBackendClient } from "../backend/client.js";
 import { untilAborted } from "../deadline.js";
 import { quote } from "../message.js";
 import type { LoadedModel } from "../model.js";
-import { aFunction, checkOptions } from "../options.js";
+import { checkOptions } from "../options.js";
 import { freeLoopbackAddress } from "../process/address.js";
 import { DEFAULT_TERMINATE_TIMEOUT_MS } from "../process/terminate.js";
 import type { RunEnd } from "./backend-run.js";
@@ -66,7 +66,7 @@ export class BackendSupervisor
   /** @throws {TypeError} naming the option that is not what it takes. */
   constructor(options: BackendSupervisorOptions = {}) {
     super();
-    checkOptions("BackendSupervisor", options, { createClient: aFunction });
+    checkOptions("BackendSupervisor", options, { createClient: clientFactory });
     this.#createClient = options.createClient ?? grpcBackendClient();
   }
 
@@ -129,18 +129,20 @@ export class BackendSupervisor
   /**
    * Stops a model, or cancels its start or restart: all its processes have `timeoutMs` (default 10,000) to end by themselves,
    * and are killed then. Nothing is done where there is no such model. It waits for nothing that a client has under way:
-   * that is what `BackendMonitor.shutdown` does before it calls this. `force` and `signal` change nothing.
+   * that is what `BackendMonitor.shutdown` does before it calls this. `force` and `signal` change nothing. Resolves with the
+   * number of processes that it ended.
    *
    * @throws {TerminateError} where a process is left; the model stays listed.
    * @throws {BackendError} where something still answers at its address; the model stays listed.
    */
-  async shutdown(name: string, options: Partial<RegistryShutdownOptions> = {}): Promise<void> {
+  async shutdown(name: string, options: Partial<RegistryShutdownOptions> = {}): Promise<number> {
     checkOptions("shutdown", options, shutdownOptionChecks);
-    await this.#backends.get(name)?.shutdown(options.timeoutMs ?? DEFAULT_TERMINATE_TIMEOUT_MS);
+    const timeoutMs = options.timeoutMs ?? DEFAULT_TERMINATE_TIMEOUT_MS;
+    return (await this.#backends.get(name)?.shutdown(timeoutMs)) ?? 0;
   }
 
   /** As {@link shutdown}: for a model that is not listed, that is what cancels its start or restart. */
-  cancelStart(name: string, options: Partial<RegistryShutdownOptions> = {}): Promise<void> {
+  cancelStart(name: string, options: Partial<RegistryShutdownOptions> = {}): Promise<number> {
     return this.shutdown(name, options);
   }
 

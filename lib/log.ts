@@ -1,0 +1,89 @@
+import { inspect } from "node:util";
+import type { MonitorError } from "./errors.js";
+import { detail, quote } from "./message.js";
+import { isSameBackend, type LoadedModel } from "./model.js";
+
+/** Where the monitor tells what it did: `console`, pino and winston are such loggers as they are. */
+export interface Logger {
+  /** Told of each shutdown, and of the first time that a model is monitored by the operating system, and why. */
+  info(message: string): unknown;
+  /** Told of each `backend_error` and `internal_error`, with its cause and stack. */
+  error(message: string): unknown;
+}
+
+/** Why models are monitored by the operating system, as far as that has been told. */
+interface Told {
+  readonly model: LoadedModel;
+  readonly codes: Set<string>;
+}
+
+/** What the host is told, in its own logger. Without one, this is silence. */
+export class Log {
+  readonly #logger: Logger | undefined;
+  readonly #told = new Map<string, Told>();
+
+  constructor(logger: Logger | undefined) {
+    this.#logger = logger;
+  }
+
+  /** Told once for each reason of a backend, and not at each poll. */
+  fallback(name: string, model: LoadedModel, code: string, reason: string): void {
+    if (!this.#logger) return;
+    let told = this.#told.get(name);
+    if (!told || !isSameBackend(told.model, model)) {
+      told = { model, codes: new Set() };
+      this.#told.set(name, told);
+    }
+    if (told.codes.has(code)) return;
+    told.codes.add(code);
+    this.#write("info", `model ${quote(name)} is monitored by the operating system, as ${detail(reason)}`);
+  }
+
+  /** Told once for each shutdown, however many asked for it. */
+  stopped(name: string, startedAt: number, processes: number | undefined): void {
+    const ended = processes === undefined ? "" : `, ${processes} process${processes === 1 ? "" : "es"} ended`;
+    this.#write("info", `shutdown of model ${quote(name)}: stopped after ${msSince(startedAt)} ms${ended}`);
+  }
+
+  /** The same for one that came to nothing. */
+  notStopped(name: string, startedAt: number, failure: MonitorError): void {
+    const outcome = `shutdown of model ${quote(name)}: ${failure.type} after ${msSince(startedAt)} ms`;
+    if (isOurs(failure)) this.#write("error", `${outcome}: ${show(failure)}`);
+    else this.#write("info", `${outcome}: ${failure.message}`);
+  }
+
+  /** What is a client's mistake, it is told itself. */
+  failure(failure: MonitorError): void {
+    if (isOurs(failure)) this.#write("error", show(failure));
+  }
+
+  forget(name: string): void {
+    this.#told.delete(name);
+  }
+
+  /** Whoever made a request has their answer: a logger that fails is not to bring the server down. */
+  async #write(level: keyof Logger, message: string): Promise<void> {
+    try {
+      await this.#logger?.[level](`express-backend-monitor: ${message}`);
+    } catch {
+      // There is nobody to tell.
+    }
+  }
+}
+
+function isOurs({ type }: MonitorError): boolean {
+  return type === "backend_error" || type === "internal_error";
+}
+
+function msSince(startedAt: number): number {
+  return Math.round(performance.now() - startedAt);
+}
+
+/** What a registry threw may throw again when it is looked at. */
+function show(failure: MonitorError): string {
+  try {
+    return inspect(failure);
+  } catch {
+    return String(failure.stack);
+  }
+}
