@@ -3,7 +3,8 @@ import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Answer, json, type RequestOptions, send } from "../support/http.js";
+import { curl } from "../support/curl.js";
+import { json, send } from "../support/http.js";
 import { isLinux, isRunning, kernelBytes, kernelChildren, kernelSession } from "../support/processes.js";
 
 const hasSetsid = spawnSync("setsid", ["true"]).status === 0;
@@ -24,23 +25,6 @@ async function startExample() {
   // What backends print later is not of interest, but the pipe must not fill up.
   server.stdout.resume();
   return { server, lines, curls: lines.filter((line) => line.trim().startsWith("curl ")) };
-}
-
-/** Does what a curl line says. curl itself may not be installed. */
-function curl(line: string): Promise<Answer> {
-  const words = [...line.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map(([, a, b, c]) => a ?? b ?? c ?? "");
-  const options: RequestOptions = {};
-  let url = "";
-  for (let word = words.shift(); word !== undefined; word = words.shift()) {
-    if (word === "-X") options.method = words.shift() ?? "";
-    else if (word === "-d") options.body = words.shift() ?? "";
-    else if (word === "-H") {
-      const [name = "", value = ""] = (words.shift() ?? "").split(": ");
-      options.headers = { ...options.headers, [name]: value };
-    } else if (word !== "curl") url = word;
-  }
-  if (options.body !== undefined) options.method ??= "POST";
-  return send(url, options);
 }
 
 /** A process and all that descends from it, by the kernel. */

@@ -1,8 +1,8 @@
 import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from "node:child_process";
-import { randomUUID } from "node:crypto";
+import { randomInt, randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { createServer, type Server } from "node:net";
+import { type AddressInfo, createServer, type Server } from "node:net";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -204,6 +204,25 @@ export async function freePort(): Promise<number> {
   server.close();
   await once(server, "close");
   return typeof address === "object" && address ? address.port : 0;
+}
+
+/** The ports that a system gives to whoever asks for any are above: nobody takes one of these between this and its use. */
+const PORTS = { from: 10_000, to: 30_000 };
+
+/** A port that nobody listens on, for a process that is to be started with it. */
+export async function portOfNobody(): Promise<number> {
+  for (;;) {
+    const server = createServer().listen(randomInt(PORTS.from, PORTS.to), "127.0.0.1");
+    try {
+      await once(server, "listening");
+    } catch {
+      continue;
+    }
+    const { port } = server.address() as AddressInfo;
+    server.close();
+    await once(server, "close");
+    return port;
+  }
 }
 
 /** Whether this process may choose the id of the next one: root may. */
