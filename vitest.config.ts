@@ -1,7 +1,11 @@
 import { defineConfig } from "vitest/config";
 
 /** What runs on Express itself is run on both of its versions. */
-const onExpress = ["__tests__/router.test.ts", "__tests__/bearer-auth.test.ts"];
+const onExpress = [
+  "__tests__/allowed-hosts.test.ts",
+  "__tests__/bearer-auth.test.ts",
+  "__tests__/router.test.ts",
+];
 
 export default defineConfig({
   test: {

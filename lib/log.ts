@@ -1,6 +1,6 @@
 import { inspect } from "node:util";
 import type { MonitorError } from "./errors.js";
-import { detail, quote } from "./message.js";
+import { detail, printable, quote } from "./message.js";
 import { isSameBackend, type LoadedModel } from "./model.js";
 
 /** Where the monitor tells what it did: `console`, pino and winston are such loggers as they are. */
@@ -48,13 +48,13 @@ export class Log {
   /** The same for one that came to nothing. */
   notStopped(name: string, startedAt: number, failure: MonitorError): void {
     const outcome = `shutdown of model ${quote(name)}: ${failure.type} after ${msSince(startedAt)} ms`;
-    if (isOurs(failure)) this.#write("error", `${outcome}: ${show(failure)}`);
+    if (isOurs(failure)) this.#write("error", `${outcome}: ${printable(show(failure))}`);
     else this.#write("info", `${outcome}: ${failure.message}`);
   }
 
   /** What is a client's mistake, it is told itself. */
   failure(failure: MonitorError): void {
-    if (isOurs(failure)) this.#write("error", show(failure));
+    if (isOurs(failure)) this.#write("error", printable(show(failure)));
   }
 
   forget(name: string): void {

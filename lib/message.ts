@@ -35,6 +35,11 @@ export function detail(text: string): string {
   return cut(line.replace(ABSOLUTE_PATH, "(path)"), MAX_DETAIL).replace(UNSAFE, escapeCharacter);
 }
 
+/** A text of several lines for a log: nothing in it that a terminal would obey, or that hides what it says. */
+export function printable(text: string): string {
+  return text.replace(/[^\P{C}\n]|[\p{Zl}\p{Zp}]/gu, escapeCharacter);
+}
+
 /** Names a value for "…, got X": its kind, and itself where it is short. */
 export function describe(value: unknown): string {
   if (typeof value === "string") return `the string ${quote(value)}`;

@@ -1,4 +1,5 @@
 import express, { type Request, type RequestHandler, type Response, type Router } from "express";
+import { allowHosts, hostList } from "./allowed-hosts.js";
 import { bearerAuth } from "./bearer-auth.js";
 import { readJsonBody } from "./body.js";
 import { asMonitorError, InvalidRequestError } from "./errors.js";
@@ -16,6 +17,14 @@ export interface BackendMonitorRouterOptions extends BackendMonitorOptions {
    * Default: everybody may.
    */
   authorize?: RequestHandler | readonly RequestHandler[] | undefined;
+  /**
+   * The names that a request to the four routes may call this server by, in its `Host` header: host names or addresses, with or
+   * without a port (without one, any port will do), such as `["localhost", "127.0.0.1", "monitor.example.com:8443"]`. Any other
+   * request is answered with `403` before anything else. Set it wherever a browser can reach the server without a
+   * guard: to that browser, a page whose own name points to your machine (DNS rebinding) is of your server's origin. What a
+   * proxy puts into `X-Forwarded-Host` does not count. Default: any host.
+   */
+  allowedHosts?: readonly string[] | undefined;
 }
 
 const expressHandler: OptionCheck = {
@@ -51,12 +60,14 @@ export function createBackendMonitorRouter(options: BackendMonitorRouterOptions)
   checkOptions("createBackendMonitorRouter", options, {
     ...monitorOptionChecks,
     authorize: oneOrMore(expressHandler),
+    allowedHosts: hostList,
   });
-  const { authorize = [], ...monitorOptions } = options;
+  const { authorize = [], allowedHosts, ...monitorOptions } = options;
   const monitor = new BackendMonitor(monitorOptions);
   const log = new Log(options.logger);
   const requests = new RequestReader();
-  const guards = [authorize].flat().map(passErrorsOn).map(leaveOptionsToHost);
+  const hostGuard = allowedHosts === undefined ? [] : allowHosts(allowedHosts);
+  const guards = [hostGuard, authorize].flat().map(passErrorsOn).map(leaveOptionsToHost);
 
   // Just these paths: "/Backend/Monitor" and "/backend/monitor/" are the host's.
   const router = express.Router({ caseSensitive: true, strict: true });

@@ -1,0 +1,77 @@
+import { domainToASCII } from "node:url";
+import type { Request, RequestHandler } from "express";
+import { describe, quote } from "./message.js";
+import type { OptionCheck } from "./options.js";
+import { sendError } from "./response.js";
+
+interface Host {
+  readonly name: string;
+  /** Absent where none is named. */
+  readonly port?: string | undefined;
+}
+
+export const hostList: OptionCheck = {
+  takes:
+    'an array of host names and addresses, with or without a port ("localhost", "127.0.0.1:8080", "[::1]")',
+  // What is in it is named where it is wrong.
+  accepts: Array.isArray,
+};
+
+/** Labels of a name with dots in between, or an address; then a port. A name in another script has its "xn--" form. */
+const HOST = /^(?<name>[\w-]+(?:\.[\w-]+)*\.?|\[[\da-f:.]+\])(?::(?<port>[1-9]\d{0,4}))?$/i;
+
+/** What a client leaves out, of the one scheme or the other: behind a proxy, nobody here knows which. */
+const DEFAULT_PORTS = ["80", "443"];
+
+/**
+ * A guard that answers `403` to any request whose `Host` is none of these: a page that has its own name point to this
+ * machine can have a browser send requests here, but it is its own name that they have in `Host`.
+ *
+ * @throws {TypeError} where there is no host, or one that is none.
+ */
+export function allowHosts(hosts: readonly string[]): RequestHandler {
+  if (hosts.length === 0) throw wrong("an empty one, which would allow no request");
+  const allowed = hosts.map((host: unknown) => {
+    const parsed = typeof host === "string" ? parseHost(host) : undefined;
+    if (!parsed) throw wrong(`${describe(host)} in it`);
+    return parsed;
+  });
+
+  return function allowedHostsGuard(req, res, next) {
+    const [header = "", second] = hostHeaders(req);
+    const host = second === undefined ? parseHost(header) : undefined;
+    if (host && allowed.some((known) => matches(known, host))) return next();
+
+    const got = second === undefined ? (header ? quote(header) : "none") : "two of them";
+    const message =
+      `the request's Host header is not one that this server answers to, got ${got}; call it by a name ` +
+      "that its option allowedHosts has, or add this one there";
+    sendError(res, 403, "invalid_request_error", message);
+  };
+}
+
+function wrong(got: string): TypeError {
+  return new TypeError(
+    `createBackendMonitorRouter: option "allowedHosts" takes ${hostList.takes}, got ${got}`,
+  );
+}
+
+/** All that came: `req.headers` has the first one alone, where somebody in between may have gone by the second. */
+function hostHeaders({ rawHeaders }: Request): string[] {
+  return rawHeaders.filter((_, index) => index % 2 === 1 && rawHeaders[index - 1]?.toLowerCase() === "host");
+}
+
+/** Addresses and letters can be spelled in several ways, of which this has one. */
+function parseHost(text: string): Host | undefined {
+  const { name = "", port } = HOST.exec(text)?.groups ?? {};
+  const ascii = domainToASCII(name).replace(/\.$/, "");
+  return ascii === "" || Number(port ?? 1) > 65_535 ? undefined : { name: ascii, port };
+}
+
+function matches(known: Host, { name, port }: Host): boolean {
+  if (name !== known.name) return false;
+  return (
+    known.port === undefined ||
+    (port === undefined ? DEFAULT_PORTS.includes(known.port) : port === known.port)
+  );
+}
