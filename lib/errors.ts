@@ -1,4 +1,4 @@
-/** The `type` member of an error answer. */
+/** The `type` member of an error answer: what a client can go by, as most of them have the status `500`. */
 export type ErrorType =
   | "invalid_request_error"
   | "model_not_loaded"
@@ -16,6 +16,14 @@ export class MonitorError extends Error {
   /** The `type` member of the answer. */
   readonly type: ErrorType;
 
+  /**
+   * For an answer that no class below has.
+   *
+   * @param status the HTTP status of the answer.
+   * @param type the `type` member of the answer.
+   * @param message what the client is told; it is sent as it is.
+   * @param options `cause`: the original error, which no client is told.
+   */
   constructor(status: number, type: ErrorType, message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = new.target.name;
@@ -26,6 +34,7 @@ export class MonitorError extends Error {
 
 /** The request itself is wrong; nothing was looked up, called or stopped. */
 export class InvalidRequestError extends MonitorError {
+  /** Status `400`, unless another one is given. */
   constructor(message: string, status: 400 | 405 | 413 | 415 = 400, options?: ErrorOptions) {
     super(status, "invalid_request_error", message, options);
   }
@@ -33,6 +42,7 @@ export class InvalidRequestError extends MonitorError {
 
 /** The registry does not know the model. */
 export class ModelNotLoadedError extends MonitorError {
+  /** Status `500`, type `model_not_loaded`. */
   constructor(message: string) {
     super(500, "model_not_loaded", message);
   }
@@ -40,13 +50,18 @@ export class ModelNotLoadedError extends MonitorError {
 
 /** The model was still busy when the drain time was over; nothing was stopped. */
 export class ModelBusyError extends MonitorError {
+  /** Status `500`, type `model_busy`. */
   constructor(message: string) {
     super(500, "model_busy", message);
   }
 }
 
-/** The backend can be neither asked nor sampled, or its process could not be stopped. */
+/**
+ * The backend can be neither asked nor sampled, or its process could not be stopped. A registry's own `shutdown` may throw one
+ * to have the client told why.
+ */
 export class BackendError extends MonitorError {
+  /** Status `500`, type `backend_error`. */
   constructor(message: string, options?: ErrorOptions) {
     super(500, "backend_error", message, options);
   }
@@ -54,6 +69,7 @@ export class BackendError extends MonitorError {
 
 /** The registry itself failed, or something unforeseen happened. `cause` has the original error. */
 export class InternalError extends MonitorError {
+  /** Status `500`, type `internal_error`. */
   constructor(message: string, options?: ErrorOptions) {
     super(500, "internal_error", message, options);
   }

@@ -1,3 +1,10 @@
+/**
+ * LocalAI's backend monitor for any Express server: {@link createBackendMonitorRouter} makes the router with its four
+ * endpoints, {@link BackendMonitor} does the same without HTTP, and {@link BackendSupervisor} or
+ * {@link InMemoryModelRegistry} knows the models.
+ *
+ * @module express-backend-monitor
+ */
 export {
   BackendCallError,
   type BackendClient,
@@ -25,6 +32,7 @@ export {
   type ShutdownOptions,
 } from "./monitor.js";
 export { TerminateError } from "./process/terminate-error.js";
+export type { RunEnd } from "./registry/backend-run.js";
 export { InMemoryModelRegistry, type Registration } from "./registry/memory.js";
 export type { RestartPolicy, StartOptions } from "./registry/plan.js";
 export type { ModelRegistry, RegistryShutdownOptions } from "./registry/registry.js";

@@ -64,20 +64,31 @@ export interface ShutdownOptions {
 export interface MonitorAnswer {
   /** `0` uninitialized, `1` busy, `2` ready, `-1` error or unknown; a backend may report others. */
   readonly state: number;
+  /** What it holds, by the backend's own word or the operating system's. */
   readonly memory: {
     /** Bytes; `null` where neither the backend nor the operating system tells. */
     readonly total: bigint | null;
     /** The parts of it, in bytes. */
     readonly breakdown: Readonly<Record<string, bigint>>;
   };
-  /** From the operating system: bytes, summed over the process tree. `rss` is `memory.total`, as a plain number. */
-  readonly memory_info?: { readonly rss: number | null; readonly vms: number | null };
+  /** From the operating system, summed over the process tree; `null` where it does not tell. */
+  readonly memory_info?: {
+    /** Bytes in memory: `memory.total`, as a plain number. */
+    readonly rss: number | null;
+    /** Bytes of address space. */
+    readonly vms: number | null;
+  };
   /** `100 × rss ÷ the machine's physical memory`. */
   readonly memory_percent?: number | null;
   /** 100 is one core fully used, summed over the process tree. */
   readonly cpu_percent?: number | null;
   /** Why the backend's `Status` call failed, where it did. */
-  readonly status_error?: { readonly code: string; readonly message: string };
+  readonly status_error?: {
+    /** The name of a gRPC status, such as `UNIMPLEMENTED`. */
+    readonly code: string;
+    /** What the backend, or gRPC, said. */
+    readonly message: string;
+  };
 }
 
 const DEFAULT_STATUS_TIMEOUT_MS = 2_000;

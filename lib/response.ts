@@ -3,7 +3,15 @@ import type { ErrorType } from "./errors.js";
 
 /** The body of every answer that is not a success. */
 export interface ErrorAnswer {
-  error: { code: number; message: string; type: ErrorType };
+  /** What went wrong. */
+  error: {
+    /** The HTTP status once more. */
+    code: number;
+    /** What is wrong, and what to send instead; written for a person. */
+    message: string;
+    /** What is wrong, for a program. */
+    type: ErrorType;
+  };
 }
 
 /**

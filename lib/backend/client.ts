@@ -18,6 +18,20 @@ import type { BackendStatus } from "./status.js";
 /**
  * The calls that the monitor makes to one backend. Each is given a signal that is aborted at its deadline,
  * and rejects where the call fails: best with a {@link BackendCallError}, but any error will do.
+ *
+ * ```ts
+ * const client: BackendClient = {
+ *   status: async (signal) => {
+ *     const answer = await fetch("http://127.0.0.1:9000/status", { signal });
+ *     if (!answer.ok) throw new BackendCallError("UNAVAILABLE", `it answers ${answer.status}`);
+ *     return { state: BackendState.READY, memory: { total: 1024n, breakdown: {} } };
+ *   },
+ *   health: async () => true,
+ *   free: async () => {},
+ *   close: () => {},
+ * };
+ * app.use(createBackendMonitorRouter({ registry, createClient: () => client }));
+ * ```
  */
 export interface BackendClient {
   /** The backend's `Status`. */
@@ -30,7 +44,7 @@ export interface BackendClient {
   close(): void;
 }
 
-/** Makes the client for one model. It is called once a model, and the client is kept. */
+/** Makes the client for one model. It is called once a model, and the client is kept for as long as its address is the same. */
 export type BackendClientFactory = (model: LoadedModel) => BackendClient;
 
 export const clientFactory: OptionCheck = {
@@ -53,10 +67,18 @@ export interface GrpcBackendClientOptions {
 
 /** A call that failed: the name of its gRPC status (`UNIMPLEMENTED`, `UNAVAILABLE`, …) and what was said. */
 export class BackendCallError extends Error {
+  /** Always `"BackendCallError"`. */
   override readonly name = "BackendCallError";
   /** The name of a gRPC status: https://grpc.io/docs/guides/status-codes/ */
   readonly code: string;
 
+  /**
+   * For a client of the host's own.
+   *
+   * @param code the name of a gRPC status, such as `UNAVAILABLE`. `UNIMPLEMENTED` has the monitor ask for `Health` instead.
+   * @param message what was said; of a message with several lines an answer shows the first.
+   * @param options `cause`: the error that this one was made from.
+   */
   constructor(code: string, message: string, options?: ErrorOptions) {
     super(message, options);
     this.code = code;
@@ -127,6 +149,13 @@ interface Channel {
 
 /**
  * Makes the factory that ships: clients on `@grpc/grpc-js`, one channel a model.
+ *
+ * ```ts
+ * import { credentials } from "@grpc/grpc-js";
+ *
+ * const createClient = grpcBackendClient({ token: "s3cret", credentials: credentials.createSsl() });
+ * app.use(createBackendMonitorRouter({ registry, createClient }));
+ * ```
  *
  * @throws {TypeError} where an option is not what it takes.
  */

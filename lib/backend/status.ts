@@ -1,5 +1,14 @@
 /** States as `Status` reports them. A backend of a later protocol may report others. */
-export const BackendState = { UNINITIALIZED: 0, BUSY: 1, READY: 2, ERROR: -1 } as const;
+export const BackendState = {
+  /** No model is loaded yet. */
+  UNINITIALIZED: 0,
+  /** At work for a client; a shutdown waits for it. */
+  BUSY: 1,
+  /** Loaded, and idle. */
+  READY: 2,
+  /** Something is wrong. In the answer of a monitor also: the backend did not tell. */
+  ERROR: -1,
+} as const;
 
 /** Memory that a backend says it holds. */
 export interface MemoryUsage {

@@ -5,6 +5,7 @@ import { systemReader } from "./system.js";
 
 /** What a process and all its descendants cost. */
 export interface ProcessSample {
+  /** The id of the process itself. */
   readonly pid: number;
   /** As {@link processStartTime} gives it. */
   readonly startTime: number;
@@ -32,9 +33,9 @@ export interface ProcessSample {
 
 /** Options of {@link sampleProcess}. */
 export interface SampleOptions {
-  /** The start time that the process must have; with another one it is not the process that is meant. */
+  /** The start time that the process must have; with another one it is not the process that is meant. Default: any. */
   startTime?: number | undefined;
-  /** The sample of the same process that was taken before this one. */
+  /** The sample of the same process that was taken before this one. Default: none, and CPU is measured since its start. */
   previous?: ProcessSample | undefined;
 }
 
@@ -70,9 +71,12 @@ const aSample: OptionCheck = {
 
 /** There is no process of this id, or the process that now has it is not the one that is meant. */
 export class ProcessGoneError extends Error {
+  /** Always `"ProcessGoneError"`. */
   override readonly name = "ProcessGoneError";
+  /** The id of the process that was asked for. */
   readonly pid: number;
 
+  /** The message says what became of the process. */
   constructor(pid: number, message: string) {
     super(message);
     this.pid = pid;
@@ -92,6 +96,7 @@ export class ProcessGoneError extends Error {
  *
  * @throws {ProcessGoneError} where there is no such process, or it ended before it was sampled.
  * @throws {TypeError} where `pid` or an option is not what it should be.
+ * @throws {Error} where the process table can't be read, or hides the process.
  */
 export async function sampleProcess(pid: number, options: SampleOptions = {}): Promise<ProcessSample> {
   checkValue("sampleProcess", pid, processId);

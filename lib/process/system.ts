@@ -17,8 +17,14 @@ export const systemReader: ProcessReader =
  * The start time of a process, or `undefined` where there is no process of this id. Together they identify it
  * for as long as the machine runs. Clock ticks since boot on Linux, milliseconds since 1970 elsewhere.
  *
- * @throws where the process table can't be read, or hides the process.
+ * ```ts
+ * const startTime = await processStartTime(4711);
+ * // Later, when the id may have come to belong to another process:
+ * await terminateProcessTree(4711, { startTime });
+ * ```
+ *
  * @throws {TypeError} where `pid` is no process id.
+ * @throws {Error} where the process table can't be read, or hides the process.
  */
 export async function processStartTime(pid: number): Promise<number | undefined> {
   checkValue("processStartTime", pid, processId);

@@ -1,15 +1,21 @@
 import { quote } from "../message.js";
-import type { ProcessEntry } from "./reader.js";
 
 /** Processes were left that could not be ended. */
 export class TerminateError extends Error {
+  /** Always `"TerminateError"`. */
   override readonly name = "TerminateError";
-  /** Those that are left: their ids, and the names of what they run. */
-  readonly processes: readonly { readonly pid: number; readonly command: string }[];
+  /** Those that are left. */
+  readonly processes: readonly {
+    /** The process id. */
+    readonly pid: number;
+    /** The name of what it runs. */
+    readonly command: string;
+  }[];
   /** How many others were ended. */
   readonly ended: number;
 
-  constructor(reason: string, left: readonly ProcessEntry[], ended = 0) {
+  /** Its message is the reason, followed by the processes that are left. */
+  constructor(reason: string, left: TerminateError["processes"], ended = 0) {
     const names = left.map(({ pid, command }) => `${pid} (${quote(command)})`);
     super(`${reason}: ${names.join(", ")}`);
     this.processes = left.map(({ pid, command }) => ({ pid, command }));

@@ -8,7 +8,7 @@ import { type TrackedTree, trackTree } from "./track.js";
 
 /** Options of {@link terminateProcessTree}. */
 export interface TerminateOptions {
-  /** The start time that the process must have; a process of another start time is left alone. */
+  /** The start time that the process must have; a process of another start time is left alone. Default: any. */
   startTime?: number | undefined;
   /** How long the processes may take to end by themselves before they are killed, in milliseconds. Default 10,000. */
   timeoutMs?: number | undefined;
@@ -48,6 +48,10 @@ const KILL = 2;
  * Ends a process and all its descendants: `SIGTERM` to each (and `SIGCONT`, for one that is frozen by `SIGSTOP`), then
  * patience, `SIGKILL` to whatever is left; it resolves once it has seen that nothing is, with the number of processes that it
  * ended. Where there is nothing to end, that is at once.
+ *
+ * ```ts
+ * await terminateProcessTree(4711, { timeoutMs: 2_000 });
+ * ```
  *
  * @throws {TerminateError} where something is left, or where this process itself or one of its ancestors is meant.
  * @throws {TypeError} where `pid` or an option is not what it should be.

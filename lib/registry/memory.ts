@@ -84,12 +84,13 @@ export class InMemoryModelRegistry implements ModelRegistry {
     return this.#entries.delete(name);
   }
 
-  /** A promise only where the process table has to be asked. */
+  /** The model of this name, `undefined` where none is registered. A promise only where the process table has to be asked. */
   get(name: string): LoadedModel | undefined | Promise<LoadedModel> {
     const entry = this.#entries.get(name);
     return entry && describeModel(entry);
   }
 
+  /** Every model that is registered, with its process where one can be seen. */
   async list(): Promise<LoadedModel[]> {
     return Promise.all(Array.from(this.#entries.values(), describeModel));
   }

@@ -21,28 +21,33 @@ export interface BackendSupervisorOptions {
 
 /** How the process of a model ended, though nobody asked it to. */
 export interface BackendExit extends RunEnd {
+  /** The model's name. */
   readonly name: string;
 }
 
 /** A model that was ready once, and will not be started again. */
 export interface BackendFailure {
+  /** The model's name. */
   readonly name: string;
   /** Says why: its restarts did not help, or something of it can't be stopped. */
   readonly error: Error;
 }
 
-/** The events of {@link BackendSupervisor}. */
+/** The events of {@link BackendSupervisor}, and what their listeners are given. */
 export interface BackendSupervisorEvents {
+  /**
+   * A backend's process ended, and nobody asked it to. Its model is off the list already, and what is left of it is ended next.
+   * It comes for each restart that fails so, too; of the first start, the {@link StartError} tells.
+   */
   exit: [BackendExit];
+  /** A backend is given up. Where nobody listens, this is a process warning. */
   failed: [BackendFailure];
 }
 
 /**
  * A registry that starts its backends, watches them, and lets nothing of them survive.
  *
- * - `exit` ({@link BackendExit}): a backend's process ended, and nobody asked it to. Its model is off the list already, and
- *   what is left of it is ended next.
- * - `failed` ({@link BackendFailure}): a backend is given up. Where nobody listens, this is a process warning.
+ * It emits `exit` and `failed`: {@link BackendSupervisorEvents}.
  *
  * ```ts
  * const supervisor = new BackendSupervisor();
@@ -118,10 +123,12 @@ export class BackendSupervisor
     }
   }
 
+  /** The model of this name, where its backend is ready; `undefined` while it is being started or restarted. */
   get(name: string): LoadedModel | undefined {
     return this.#backends.get(name)?.model;
   }
 
+  /** Every model whose backend is ready. */
   list(): LoadedModel[] {
     return [...this.#backends.values()].flatMap(({ model }) => model ?? []);
   }
@@ -170,6 +177,7 @@ export class BackendSupervisor
     }
   }
 
+  /** The same as {@link shutdownAll}, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.shutdownAll();
   }
