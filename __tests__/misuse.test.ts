@@ -105,7 +105,7 @@ const isWrong: [what: string, call: () => unknown, message: string][] = [
     "a misspelt option",
     router({ registry, authorise: guard }),
     'createBackendMonitorRouter has no option "authorise"; its options are registry, createClient, statusTimeoutMs, ' +
-      "drainTimeoutMs, freeTimeoutMs, terminateTimeoutMs, logger, authorize",
+      "drainTimeoutMs, freeTimeoutMs, terminateTimeoutMs, logger, authorize, allowedHosts",
   ],
   [
     "half of a millisecond",

@@ -2,6 +2,7 @@ import { inspect } from "node:util";
 import type { MonitorError } from "./errors.js";
 import { detail, printable, quote } from "./message.js";
 import { isSameBackend, type LoadedModel } from "./model.js";
+import { TerminateError } from "./process/terminate-error.js";
 
 /** Where the monitor tells what it did: `console`, pino and winston are such loggers as they are. */
 export interface Logger {
@@ -41,13 +42,12 @@ export class Log {
 
   /** Told once for each shutdown, however many asked for it. */
   stopped(name: string, startedAt: number, processes: number | undefined): void {
-    const ended = processes === undefined ? "" : `, ${processes} process${processes === 1 ? "" : "es"} ended`;
-    this.#write("info", `shutdown of model ${quote(name)}: stopped after ${msSince(startedAt)} ms${ended}`);
+    this.#write("info", outcomeOf(name, "stopped", startedAt, processes));
   }
 
   /** The same for one that came to nothing. */
   notStopped(name: string, startedAt: number, failure: MonitorError): void {
-    const outcome = `shutdown of model ${quote(name)}: ${failure.type} after ${msSince(startedAt)} ms`;
+    const outcome = outcomeOf(name, failure.type, startedAt, endedBefore(failure));
     if (isOurs(failure)) this.#write("error", `${outcome}: ${printable(show(failure))}`);
     else this.#write("info", `${outcome}: ${failure.message}`);
   }
@@ -75,8 +75,19 @@ function isOurs({ type }: MonitorError): boolean {
   return type === "backend_error" || type === "internal_error";
 }
 
-function msSince(startedAt: number): number {
-  return Math.round(performance.now() - startedAt);
+function outcomeOf(name: string, outcome: string, startedAt: number, processes: number | undefined): string {
+  const durationMs = Math.round(performance.now() - startedAt);
+  const ended = processes === undefined ? "" : `, ${processes} process${processes === 1 ? "" : "es"} ended`;
+  return `shutdown of model ${quote(name)}: ${outcome} after ${durationMs} ms${ended}`;
+}
+
+/** How many processes were ended before others could not be, where that is known. */
+function endedBefore({ cause }: MonitorError): number | undefined {
+  try {
+    return cause instanceof TerminateError ? cause.ended : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** What a registry threw may throw again when it is looked at. */

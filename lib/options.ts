@@ -74,17 +74,27 @@ export function objectWith(...methods: string[]): OptionCheck {
   };
 }
 
-/** An array, or one value in its place, each accepted by `check`. It is not empty, which most likely is a mistake. */
-export function oneOrMore(check: OptionCheck): OptionCheck {
+/** An array, each of it accepted by `check`. It is not empty, which most likely is a mistake. */
+export function someOf(check: OptionCheck): OptionCheck {
   const nameOf = check.describe ?? describe;
   return {
-    takes: `${check.takes}, or an array of at least one`,
-    accepts: (value) => [value].flat().length > 0 && [value].flat().every(check.accepts),
+    takes: `an array of at least one: ${check.takes}`,
+    accepts: (value) => Array.isArray(value) && value.length > 0 && value.every(check.accepts),
     describe: (value) => {
       if (!Array.isArray(value)) return nameOf(value);
       const index = value.findIndex((item) => !check.accepts(item));
       return index < 0 ? "an empty array" : `an array with ${nameOf(value[index])} at index ${index}`;
     },
+  };
+}
+
+/** The same, or one value in its place. */
+export function oneOrSomeOf(check: OptionCheck): OptionCheck {
+  const some = someOf(check);
+  return {
+    ...some,
+    takes: `${check.takes}, or an array of at least one`,
+    accepts: (value) => check.accepts(value) || some.accepts(value),
   };
 }
 

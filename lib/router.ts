@@ -1,12 +1,12 @@
 import express, { type Request, type RequestHandler, type Response, type Router } from "express";
-import { allowHosts, hostList } from "./allowed-hosts.js";
+import { aHost, allowHosts } from "./allowed-hosts.js";
 import { bearerAuth } from "./bearer-auth.js";
 import { readJsonBody } from "./body.js";
 import { asMonitorError, InvalidRequestError } from "./errors.js";
 import { Log } from "./log.js";
 import { describe } from "./message.js";
 import { BackendMonitor, type BackendMonitorOptions, monitorOptionChecks } from "./monitor.js";
-import { checkOptions, type OptionCheck, oneOrMore } from "./options.js";
+import { checkOptions, type OptionCheck, oneOrSomeOf, someOf } from "./options.js";
 import { RequestReader } from "./request.js";
 import { sendError, sendJson } from "./response.js";
 
@@ -59,8 +59,8 @@ export function createBackendMonitorRouter(options: BackendMonitorRouterOptions)
   }
   checkOptions("createBackendMonitorRouter", options, {
     ...monitorOptionChecks,
-    authorize: oneOrMore(expressHandler),
-    allowedHosts: hostList,
+    authorize: oneOrSomeOf(expressHandler),
+    allowedHosts: someOf(aHost),
   });
   const { authorize = [], allowedHosts, ...monitorOptions } = options;
   const monitor = new BackendMonitor(monitorOptions);
