@@ -1,8 +1,11 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { pathToFileURL } from "node:url";
 import { type ChannelCredentials, credentials, type ServiceError, status } from "@grpc/grpc-js";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { curl } from "../support/curl.js";
@@ -16,6 +19,7 @@ import {
   kernelChildren,
   markedEnvironment,
   portOfNobody,
+  script,
 } from "../support/processes.js";
 
 interface Example {
@@ -63,9 +67,18 @@ type Started = Awaited<ReturnType<typeof start>>;
 /** Starts an example as its comment says, on ports of its own; resolves when it has printed all that it prints. */
 async function start({ file, answers, otherLines = 0 }: Example) {
   const { mark, env } = markedEnvironment();
+  const asked = join(tmpdir(), `asked-${mark}`);
+  onTestFinished(() => rmSync(asked, { force: true }));
   const port = await portOfNobody();
   const host = spawn(process.execPath, [programOf(file)], {
-    env: { ...process.env, ...env, PORT: `${port}`, ADDRESS: `localhost:${await portOfNobody()}` },
+    env: {
+      ...process.env,
+      ...env,
+      PORT: `${port}`,
+      ADDRESS: `localhost:${await portOfNobody()}`,
+      NODE_OPTIONS: `--import ${pathToFileURL(script("asked-to-end.mjs"))}`,
+      ASKED_TO_END: asked,
+    },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const errors = host.stderr.toArray().then((chunks) => chunks.join(""));
@@ -97,6 +110,8 @@ async function start({ file, answers, otherLines = 0 }: Example) {
       host.kill("SIGTERM");
       const exit = await exited;
       await expect.poll(() => bearersOf(mark)).toEqual([]);
+      // Its backend was not just killed.
+      expect(readFileSync(asked, "utf8")).toBe("asked to end\n");
       return { exit, errors: await errors };
     },
   };
