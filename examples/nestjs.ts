@@ -37,6 +37,7 @@ class AdminGuard implements CanActivate {
     return this.isAdmin(context.switchToHttp().getRequest());
   }
 
+  /** Yours looks at a session, or verifies a JWT. */
   isAdmin(req: Request) {
     return req.get("authorization") === `Bearer ${this.token}`;
   }
