@@ -10,7 +10,7 @@ import { EVIL_NAME, hasBrowser, inBrowser, useBrowser } from "../support/browser
 import { REPORT } from "../support/faults.js";
 import { hostApp, MODEL } from "../support/host-app.js";
 import { send } from "../support/http.js";
-import { isRunning } from "../support/processes.js";
+import { isLinux, isRunning } from "../support/processes.js";
 
 if (!hasBrowser) console.warn(`what a page can do was not tried${inBrowser}`);
 
@@ -79,7 +79,7 @@ const SENT = [
   `POST ${SHUTDOWN} text/plain; application/json`,
 ];
 
-describe.skipIf(!hasBrowser)(`in a browser, a page of another origin${inBrowser}`, () => {
+describe.skipIf(!hasBrowser || !isLinux)(`in a browser, a page of another origin${inBrowser}`, () => {
   it.each(["127.0.0.1", EVIL_NAME])("at %s can neither read what a model costs nor stop it", async (name) => {
     const { app, pid, requests } = await hostApp();
     const { port } = await listen(app);
@@ -126,36 +126,39 @@ async function rebound(options: (port: number) => Partial<BackendMonitorRouterOp
   return { ...host, page, origin, port };
 }
 
-describe.skipIf(!hasBrowser)(`in a browser, a page whose name points to this machine${inBrowser}`, () => {
-  it("can read what a model costs, and stop it, where nothing guards the server", async () => {
-    const { page, origin, pid } = await rebound(() => ({}));
-    expect(await tryOne(page, "fetch of what a model costs", origin)).toBe(JSON.stringify(REPORT));
-    expect(await tryOne(page, "fetch of JSON", origin)).toBe('{"message":"model stopped"}');
-    expect(isRunning(pid)).toBe(false);
-  });
+describe.skipIf(!hasBrowser || !isLinux)(
+  `in a browser, a page whose name points to this machine${inBrowser}`,
+  () => {
+    it("can read what a model costs, and stop it, where nothing guards the server", async () => {
+      const { page, origin, pid } = await rebound(() => ({}));
+      expect(await tryOne(page, "fetch of what a model costs", origin)).toBe(JSON.stringify(REPORT));
+      expect(await tryOne(page, "fetch of JSON", origin)).toBe('{"message":"model stopped"}');
+      expect(isRunning(pid)).toBe(false);
+    });
 
-  it("can do neither where allowedHosts is set", async () => {
-    const { page, origin, port, pid } = await rebound((port) => ({
-      allowedHosts: ["localhost", `127.0.0.1:${port}`],
-    }));
-    const seen = await attempt(page, origin);
-    for (const attempted of ["fetch of what a model costs", "fetch of JSON", "XMLHttpRequest of JSON"]) {
-      expect(JSON.parse(seen[attempted] ?? "")).toMatchObject({
-        error: { code: 403, message: expect.stringContaining(`got "${EVIL_NAME}:${port}"`) },
-      });
-    }
-    for (const [attempted, got] of Object.entries(seen)) {
-      expect([attempted, got]).toEqual([attempted, expect.not.stringMatching(/state|memory|stopped/)]);
-    }
-    expect(isRunning(pid)).toBe(true);
-    expect((await send(`http://127.0.0.1:${port}${MONITOR}?model=${MODEL}`)).json).toEqual(REPORT);
-  });
+    it("can do neither where allowedHosts is set", async () => {
+      const { page, origin, port, pid } = await rebound((port) => ({
+        allowedHosts: ["localhost", `127.0.0.1:${port}`],
+      }));
+      const seen = await attempt(page, origin);
+      for (const attempted of ["fetch of what a model costs", "fetch of JSON", "XMLHttpRequest of JSON"]) {
+        expect(JSON.parse(seen[attempted] ?? "")).toMatchObject({
+          error: { code: 403, message: expect.stringContaining(`got "${EVIL_NAME}:${port}"`) },
+        });
+      }
+      for (const [attempted, got] of Object.entries(seen)) {
+        expect([attempted, got]).toEqual([attempted, expect.not.stringMatching(/state|memory|stopped/)]);
+      }
+      expect(isRunning(pid)).toBe(true);
+      expect((await send(`http://127.0.0.1:${port}${MONITOR}?model=${MODEL}`)).json).toEqual(REPORT);
+    });
 
-  it("can do neither where a token is asked for", async () => {
-    const { page, origin, pid } = await rebound(() => ({ authorize: bearerAuth(["s3cret"]) }));
-    for (const attempted of ["fetch of what a model costs", "fetch of JSON"]) {
-      expect(JSON.parse(await tryOne(page, attempted, origin))).toMatchObject({ error: { code: 401 } });
-    }
-    expect(isRunning(pid)).toBe(true);
-  });
-});
+    it("can do neither where a token is asked for", async () => {
+      const { page, origin, pid } = await rebound(() => ({ authorize: bearerAuth(["s3cret"]) }));
+      for (const attempted of ["fetch of what a model costs", "fetch of JSON"]) {
+        expect(JSON.parse(await tryOne(page, attempted, origin))).toMatchObject({ error: { code: 401 } });
+      }
+      expect(isRunning(pid)).toBe(true);
+    });
+  },
+);

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { REPORT } from "../support/faults.js";
 import { hostApp, MODEL } from "../support/host-app.js";
 import { type RequestOptions, serveHttp } from "../support/http.js";
-import { isRunning } from "../support/processes.js";
+import { isLinux, isRunning } from "../support/processes.js";
 
 /**
  * What a browser sends for a page of another origin, as Chromium puts it on the wire. browser.test.ts has a browser do it; this
@@ -88,7 +88,7 @@ const everything: Handler[] = [
   express.raw({ type: "*/*" }),
 ];
 
-describe.each([
+describe.skipIf(!isLinux).each([
   ["a bare host app", [] as Handler[]],
   ["a host app that reads forms and text itself", everything.slice(1)],
   // Its parser answers by itself what is no JSON.

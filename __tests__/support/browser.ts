@@ -11,9 +11,10 @@ const USUAL_PATHS = [
   "C:\\Program Files\\Google\\Chrome\\Application\\chrome.exe",
 ];
 
+/** `CHROMIUM_PATH=` goes without one. */
 const executablePath = process.env.CHROMIUM_PATH ?? USUAL_PATHS.find((path) => existsSync(path));
 
-export const hasBrowser = executablePath !== undefined;
+export const hasBrowser = !!executablePath;
 
 /** What stands in the name of tests that need one. */
 export const inBrowser = hasBrowser ? "" : " (SKIPPED: no Chromium; install one, or set CHROMIUM_PATH)";
@@ -28,7 +29,8 @@ export function useBrowser(): () => Browser {
     if (!executablePath) return;
     browser = await chromium.launch({
       executablePath,
-      args: [`--host-resolver-rules=MAP ${EVIL_NAME} 127.0.0.1`],
+      // No other name is looked up, so that nothing leaves this machine.
+      args: [`--host-resolver-rules=MAP ${EVIL_NAME} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1`],
     });
   }, 60_000);
   afterAll(() => browser?.close());
