@@ -48,23 +48,23 @@ export class Log {
   /** The same for one that came to nothing. */
   notStopped(name: string, startedAt: number, failure: MonitorError): void {
     const outcome = outcomeOf(name, failure.type, startedAt, endedBefore(failure));
-    if (isOurs(failure)) this.#write("error", `${outcome}: ${printable(show(failure))}`);
+    if (isOurs(failure)) this.#write("error", `${outcome}: ${show(failure)}`);
     else this.#write("info", `${outcome}: ${failure.message}`);
   }
 
   /** What is a client's mistake, it is told itself. */
   failure(failure: MonitorError): void {
-    if (isOurs(failure)) this.#write("error", printable(show(failure)));
+    if (isOurs(failure)) this.#write("error", show(failure));
   }
 
   forget(name: string): void {
     this.#told.delete(name);
   }
 
-  /** Whoever made a request has their answer: a logger that fails is not to bring the server down. */
+  /** In `message` is what others said. Whoever made a request has their answer: a logger that fails is not to bring the server down. */
   async #write(level: keyof Logger, message: string): Promise<void> {
     try {
-      await this.#logger?.[level](`express-backend-monitor: ${message}`);
+      await this.#logger?.[level](printable(`express-backend-monitor: ${message}`));
     } catch {
       // There is nobody to tell.
     }

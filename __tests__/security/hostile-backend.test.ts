@@ -3,13 +3,13 @@ import { createServer as createTcpServer, type Server } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import { status } from "@grpc/grpc-js";
-import { describe, expect, it } from "vitest";
-import type { LoadedModel, ModelRegistry } from "../../lib/index.js";
+import { beforeEach, describe, expect, it } from "vitest";
+import { type InMemoryModelRegistry, ModelBusyError, type ModelRegistry } from "../../lib/index.js";
 import { failedStatus, frozenProcess, PATIENT, STATUS_TIMEOUT_MS, undisturbed } from "../support/faults.js";
 import { fails, frees, hasMemory, loadProtocol, serveBackend, serveBytes } from "../support/grpc.js";
 import { json } from "../support/http.js";
 import { listen } from "../support/listeners.js";
-import { isLinux } from "../support/processes.js";
+import { end, isLinux } from "../support/processes.js";
 
 /** A message as gRPC has it: a flag, the length of it, and itself. */
 function grpcMessage(bytes: Buffer, flag = 0): Buffer {
@@ -194,9 +194,16 @@ const OBEYED = /[^\P{C}\n]|[\p{Zl}\p{Zp}]/u;
 
 describe("what a backend says of an error", () => {
   const said = fails(status.INTERNAL, INJECTION);
+  let lines: string[] = [];
+  const logger = {
+    info: (line: string) => lines.push(line),
+    error: (line: string) => lines.push(line),
+  };
+  beforeEach(() => {
+    lines = [];
+  });
 
   it("gets to the answer and to the log as one line, escaped", async () => {
-    const lines: string[] = [];
     await undisturbed(
       async ({ models, pid, monitor }) => {
         const backend = await serveBackend({ Status: said });
@@ -209,18 +216,21 @@ describe("what a backend says of an error", () => {
         expect(error.message).toContain(`(INTERNAL: ${ESCAPED})`);
         backend.stop();
       },
-      { ...PATIENT, logger: { error: (line) => lines.push(line) } },
+      { ...PATIENT, logger },
     );
-    expect(lines).toHaveLength(1);
-    expect(lines[0]).toContain(ESCAPED);
-    for (const line of lines) expect(line).not.toMatch(OBEYED);
+    expect(lines).toHaveLength(2);
+    for (const line of lines) {
+      expect(line).toContain(ESCAPED);
+      expect(line).not.toMatch(OBEYED);
+    }
   });
 
   it("is escaped in the log also where a registry hands it on as it is", async () => {
-    const lines: string[] = [];
-    const stopping = (models: ModelRegistry): ModelRegistry => ({
-      get: (name): LoadedModel | Promise<LoadedModel | undefined> | undefined =>
-        name === "cursed" ? Promise.reject(new Error(INJECTION, { cause: INJECTION })) : models.get(name),
+    const handsOn = (models: InMemoryModelRegistry): ModelRegistry => ({
+      get: (name) => {
+        if (name === "cursed") throw new Error(INJECTION, { cause: INJECTION });
+        return models.get(name);
+      },
       list: () => models.list(),
       shutdown: () => Promise.reject(Object.assign(new Error(INJECTION), { stderr: INJECTION })),
     });
@@ -235,7 +245,7 @@ describe("what a backend says of an error", () => {
         }
         backend.stop();
       },
-      { ...PATIENT, registryOf: stopping, logger: { error: (line) => lines.push(line) } },
+      { ...PATIENT, registryOf: handsOn, logger },
     );
     expect(lines).toHaveLength(2);
     for (const line of lines) {
@@ -246,10 +256,29 @@ describe("what a backend says of an error", () => {
       expect(line).not.toMatch(/^\[INFO\]/m);
     }
   });
+
+  it("is escaped in the log also where a registry gives it as the reason for not stopping", async () => {
+    const busy = (models: InMemoryModelRegistry): ModelRegistry => ({
+      get: (name) => models.get(name),
+      list: () => models.list(),
+      shutdown: () => Promise.reject(new ModelBusyError(INJECTION)),
+    });
+    await undisturbed(
+      async ({ models, send }) => {
+        const backend = await serveBackend({ Status: hasMemory, Free: frees });
+        models.register({ name: "m", address: backend.address });
+        expect((await send("/backend/shutdown", json({ model: "m" }))).json.error.type).toBe("model_busy");
+        backend.stop();
+      },
+      { ...PATIENT, registryOf: busy, logger },
+    );
+    expect(lines).toEqual([expect.stringContaining("boom")]);
+    expect(lines[0]).not.toMatch(OBEYED);
+  });
 });
 
 async function endedProcess(): Promise<number> {
   const pid = await frozenProcess();
-  process.kill(pid, "SIGKILL");
+  await end(pid);
   return pid;
 }
