@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -123,6 +123,23 @@ describe.skipIf(!isLinux)("by /proc", () => {
     expect(bearersIn(table, id.slice(1))).toEqual([]);
     expect(table.map((process) => process.pid)).toContain(stranger.pid);
     expect(bearersIn(procfs.tableNow(true), id)).toHaveLength(5);
+  });
+
+  it("knows the ids of what is started while it reads those of others", async () => {
+    const id = randomUUID();
+    const options = { env: environmentWithId(process.env, id), stdio: "ignore" } as const;
+    const startBearer = () => {
+      const child = spawn("sleep", ["60"], options);
+      onTestFinished(() => void child.kill("SIGKILL"));
+      return child.pid;
+    };
+    const first = startBearer();
+    const reading = procfs.table(true);
+    // By now, all are listed that were there before.
+    await new Promise(process.nextTick);
+    const second = startBearer();
+    const bearers = (await reading).filter(({ ids }) => ids?.includes(id)).map(({ pid }) => pid);
+    expect(bearers.sort()).toEqual([first, second].sort());
   });
 
   it("sees, right before a signal, that an id belongs to another process by now", async () => {

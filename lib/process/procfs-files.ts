@@ -7,7 +7,7 @@
  * long.
  */
 import { closeSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
-import { readFile } from "node:fs/promises";
+import { type FileHandle, open } from "node:fs/promises";
 import { uptime } from "node:os";
 import type { ProcessEntry, ProcessUsage } from "./reader.js";
 import { isSameProcess } from "./tree.js";
@@ -44,6 +44,8 @@ function isHidden(error: unknown): boolean {
 
 // One for all: to read a file of unknown length, readFileSync() would allocate as much each time.
 const buffer = Buffer.allocUnsafeSlow(64 * 1024);
+
+const CHUNK_BYTES = 32 * 1024;
 
 /** The text of a file. That of a single record, as `stat` and `status` are, comes whole with the first read. */
 export function readText(path: string, isRecord = true): string {
@@ -173,9 +175,24 @@ export function readChildren(pid: number, thread: string): number[] {
  */
 export async function readStrings(pid: number, file: "cmdline" | "environ"): Promise<string | undefined> {
   try {
-    return await readFile(`/proc/${pid}/${file}`, "utf8");
+    const handle = await open(`/proc/${pid}/${file}`);
+    try {
+      return await readToEnd(handle);
+    } finally {
+      handle.close().catch(() => {});
+    }
   } catch (error) {
     return explainUnread(error);
+  }
+}
+
+/** In as few trips as can be, as the process may end meanwhile: readFile() asks for the size, too, and reads once more. */
+async function readToEnd(file: FileHandle): Promise<string> {
+  const chunks: Buffer[] = [];
+  for (;;) {
+    const { buffer, bytesRead } = await file.read(Buffer.allocUnsafe(CHUNK_BYTES));
+    chunks.push(buffer.subarray(0, bytesRead));
+    if (bytesRead < CHUNK_BYTES) return Buffer.concat(chunks).toString();
   }
 }
 

@@ -34,6 +34,9 @@ const FILES_AT_ONCE = 16;
 /** A process is given its id a moment before its parent has it among its children. */
 const SETTLE_MS = 100;
 
+/** On a busy machine something new is always there. */
+const MAX_LISTINGS = 5;
+
 /** How long the command lines or the environments of some processes are waited for. */
 const READINGS_TIMEOUT_MS = 500;
 
@@ -73,26 +76,36 @@ async function readTable(): Promise<ProcessEntry[]> {
   return table;
 }
 
-/** Each environment is asked for as soon as its process is seen: a moment later, it may have ended. */
+/**
+ * Until a listing has nothing new: then all that was there at the last one has been read, also of those that are handed on from
+ * process to process all the time. Each environment is asked for as soon as its process is seen: a moment later, it may
+ * have ended.
+ */
 async function readTableWithIds(): Promise<ProcessEntry[]> {
-  const table: ProcessEntry[] = [];
+  const table: Stat[] = [];
   const ids = new Map<number, readonly string[]>();
-  let readings: Promise<unknown>[] = [];
+  const listed = new Set<number>();
   const breathe = slicer(TABLE_SLICE_MS);
-  for (const pid of readPids()) {
-    const stat = findStat(pid);
-    if (!stat) continue;
-    table.push(stat);
-    const known = mayBear(stat) ? bearers.idsOf(stat) : [];
-    if (known) ids.set(pid, known);
-    else readings.push(readIds(stat, ids));
-    if (readings.length === FILES_AT_ONCE) {
-      await inTime(readings);
-      readings = [];
+  for (let listings = 0; listings < MAX_LISTINGS; listings++) {
+    const added = readPids().filter((pid) => !listed.has(pid));
+    if (added.length === 0) break;
+    let readings: Promise<unknown>[] = [];
+    for (const pid of added) {
+      listed.add(pid);
+      const stat = findStat(pid);
+      if (!stat) continue;
+      table.push(stat);
+      const known = mayBear(stat) ? bearers.idsOf(stat) : [];
+      if (known) ids.set(pid, known);
+      else readings.push(readIds(stat, ids));
+      if (readings.length === FILES_AT_ONCE) {
+        await inTime(readings);
+        readings = [];
+      }
+      await breathe();
     }
-    await breathe();
+    if (readings.length > 0) await inTime(readings);
   }
-  await inTime(readings);
   bearers.forgetAllBut(table);
   return table.map((process) => ({ ...process, ids: ids.get(process.pid) }));
 }
@@ -110,8 +123,10 @@ function readIds(process: Stat, ids: Map<number, readonly string[]>): Promise<vo
 }
 
 function readTableNow(withIds: boolean): ProcessEntry[] {
-  const table = readPids().flatMap((pid) => findStat(pid) ?? []);
-  return withIds ? table.map((process) => ({ ...process, ids: readIdsNow(process) })) : table;
+  return readPids().flatMap((pid) => {
+    const stat = findStat(pid);
+    return stat && withIds ? { ...stat, ids: readIdsNow(stat) } : (stat ?? []);
+  });
 }
 
 function readIdsNow(process: ProcessEntry): readonly string[] {

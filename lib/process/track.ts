@@ -31,13 +31,10 @@ export interface TrackedTree {
 }
 
 /**
- * How many times in a row nothing is to be seen before nothing is left. A single look can miss a process that was forked
- * in the middle of it by one that has ended since, or that is just starting a program.
+ * How many times in a row nothing is to be seen before nothing is left. A single look can miss a process that is just starting
+ * a program, or one of very many that come and go.
  */
 const QUIET_LOOKS = 4;
-
-/** How long it is looked again because of processes that end before they can be looked at. */
-const SETTLE_MS = 1_000;
 
 export function trackTree(pid: number, { startTime, id }: TreeIdentity = {}): TrackedTree {
   if (!processId.accepts(pid)) {
@@ -75,15 +72,13 @@ export function trackTree(pid: number, { startTime, id }: TreeIdentity = {}): Tr
     });
   }
 
-  /**
-   * Whether the ids of all that may be of the tree have been read: nothing of it is older than its first process. Where that
-   * takes long, those that ended before are none of its: on a busy machine there are always some.
-   */
-  function isSure(table: readonly ProcessEntry[], takesLong: boolean): boolean {
-    const unread = table.filter(
-      ({ ids, startTime: start }) => ids === undefined && start >= (startTime ?? 0),
-    );
-    return !hasId || unread.every((process) => takesLong && !systemReader.isStillThere(process));
+  /** Whether the ids of all that may be of the tree have been read: nothing of it is older than its first process. */
+  function isSure(table: readonly ProcessEntry[]): boolean {
+    const mayBeOfIt = (process: ProcessEntry) =>
+      process.ids === undefined &&
+      process.startTime >= (startTime ?? 0) &&
+      systemReader.isStillThere(process);
+    return !hasId || !table.some(mayBeOfIt);
   }
 
   // Without an id, nothing can be found any more once all that was known is gone.
@@ -91,13 +86,12 @@ export function trackTree(pid: number, { startTime, id }: TreeIdentity = {}): Tr
 
   return {
     async left() {
-      const settleAt = performance.now() + SETTLE_MS;
       for (let quiet = 0; ; ) {
         const wasFirst = isFirst;
         const table = await systemReader.table(hasId);
         const tree = treeIn(table);
         if (wasFirst && tree.length === 0) await refuseHidden(pid);
-        quiet = isSure(table, performance.now() > settleAt) ? quiet + 1 : 0;
+        quiet = isSure(table) ? quiet + 1 : 0;
         if (tree.length > 0 || quiet === quietLooks) return tree;
       }
     },
