@@ -1,5 +1,8 @@
 import { defineConfig } from "vitest/config";
 
+/** What packs and installs the package before it begins. */
+const onPacked = ["__tests__/packed/**/*.test.ts"];
+
 /** What runs on Express itself is run on both of its versions. */
 const onExpress = [
   "__tests__/allowed-hosts.test.ts",
@@ -15,8 +18,12 @@ export default defineConfig({
     // Most of the time is spent waiting for other processes.
     maxWorkers: 3,
     projects: [
-      { extends: true, test: { name: "express 5", include: ["__tests__/**/*.test.ts"] } },
+      { extends: true, test: { name: "express 5", include: ["__tests__/**/*.test.ts"], exclude: onPacked } },
       { extends: true, test: { name: "express 4", include: onExpress, alias: { express: "express4" } } },
+      {
+        extends: true,
+        test: { name: "packed", include: onPacked, globalSetup: "__tests__/packed/setup.ts" },
+      },
     ],
   },
 });

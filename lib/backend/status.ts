@@ -23,5 +23,5 @@ export interface BackendStatus {
   /** One of {@link BackendState}, or a number that the protocol adds later. */
   state: number;
   /** Absent where the backend sent none. */
-  memory?: MemoryUsage;
+  memory?: MemoryUsage | undefined;
 }

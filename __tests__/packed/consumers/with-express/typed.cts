@@ -1,0 +1,15 @@
+import express = require("express");
+import monitor = require("express-backend-monitor");
+import processes = require("express-backend-monitor/process");
+
+const registry: monitor.ModelRegistry = new monitor.InMemoryModelRegistry();
+const options: monitor.BackendMonitorRouterOptions = { registry, logger: console };
+const app = express();
+app.use(monitor.createBackendMonitorRouter(options));
+
+export const stop = (pid: number): Promise<void> => processes.terminateProcessTree(pid);
+
+// @ts-expect-error a registry is required
+monitor.createBackendMonitorRouter({});
+// @ts-expect-error a process id is a number
+processes.terminateProcessTree("4711");
