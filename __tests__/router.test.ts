@@ -832,7 +832,7 @@ describe("authorize", () => {
   });
 });
 
-describe("a client that hangs up in the middle of a shutdown", () => {
+describe.skipIf(!isLinux)("a client that hangs up in the middle of a shutdown", () => {
   it("changes nothing about it", async () => {
     const { pid } = await startScript("stubborn.mjs");
     const calls = new EventEmitter();

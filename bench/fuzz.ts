@@ -69,8 +69,9 @@ process.stderr.write = (text: string | Uint8Array) => {
   return true;
 };
 
-// It is opened when it is first written to.
+// They are opened when they are first asked for: the one by what is written, the other by ps-list, where there is no /proc.
 process.stdout;
+process.stdin;
 const before = resources();
 let replies: Replies = {};
 let connection: WireConnection | undefined;
