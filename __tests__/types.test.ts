@@ -33,14 +33,18 @@ describe("the types of express-backend-monitor", () => {
       drainTimeoutMs?: number | undefined;
       freeTimeoutMs?: number | undefined;
       terminateTimeoutMs?: number | undefined;
+      logger?: api.Logger | undefined;
     }
     interface RouterOptions extends MonitorOptions {
       authorize?: RequestHandler | readonly RequestHandler[] | undefined;
-      logger?: api.Logger | undefined;
+      allowedHosts?: readonly string[] | undefined;
     }
     expectTypeOf<api.BackendMonitorOptions>().toEqualTypeOf<MonitorOptions>();
     expectTypeOf<api.BackendMonitorRouterOptions>().toEqualTypeOf<RouterOptions>();
-    expectTypeOf<api.Logger>().toEqualTypeOf<{ error(message: string): unknown }>();
+    expectTypeOf<api.Logger>().toEqualTypeOf<{
+      info(message: string): unknown;
+      error(message: string): unknown;
+    }>();
     expectTypeOf<api.GrpcBackendClientOptions>().toEqualTypeOf<{
       token?: string | undefined;
       credentials?: ChannelCredentials | undefined;
@@ -89,8 +93,9 @@ describe("the types of express-backend-monitor", () => {
     expectTypeOf<api.ModelRegistry>().toEqualTypeOf<{
       get(name: string): api.LoadedModel | undefined | Promise<api.LoadedModel | undefined>;
       list(): readonly api.LoadedModel[] | Promise<readonly api.LoadedModel[]>;
-      shutdown(name: string, options: api.RegistryShutdownOptions): void | Promise<void>;
-      cancelStart?(name: string, options: api.RegistryShutdownOptions): void | Promise<void>;
+      // biome-ignore lint/suspicious/noConfusingVoidType: as in the package
+      shutdown(name: string, options: api.RegistryShutdownOptions): number | void | Promise<number | void>;
+      cancelStart?(name: string, options: api.RegistryShutdownOptions): unknown;
     }>();
     expectTypeOf<api.BackendClientFactory>().toEqualTypeOf<(model: api.LoadedModel) => api.BackendClient>();
     expectTypeOf<api.BackendClient>().toEqualTypeOf<{
@@ -99,7 +104,10 @@ describe("the types of express-backend-monitor", () => {
       free(signal: AbortSignal): Promise<void>;
       close(): void;
     }>();
-    expectTypeOf<api.BackendStatus>().toEqualTypeOf<{ state: number; memory?: api.MemoryUsage }>();
+    expectTypeOf<api.BackendStatus>().toEqualTypeOf<{
+      state: number;
+      memory?: api.MemoryUsage | undefined;
+    }>();
     expectTypeOf<api.MemoryUsage>().toEqualTypeOf<{ total: bigint; breakdown: Record<string, bigint> }>();
   });
 
@@ -142,7 +150,7 @@ describe("the types of express-backend-monitor", () => {
       unregister(name: string): boolean;
       get(name: string): api.LoadedModel | undefined | Promise<api.LoadedModel>;
       list(): Promise<api.LoadedModel[]>;
-      shutdown(name: string, options?: Partial<api.RegistryShutdownOptions>): Promise<void>;
+      shutdown(name: string, options?: Partial<api.RegistryShutdownOptions>): Promise<number>;
     }>();
   });
 
@@ -155,8 +163,8 @@ describe("the types of express-backend-monitor", () => {
       start(options: api.StartOptions): Promise<api.LoadedModel>;
       get(name: string): api.LoadedModel | undefined;
       list(): api.LoadedModel[];
-      shutdown(name: string, options?: Partial<api.RegistryShutdownOptions>): Promise<void>;
-      cancelStart(name: string, options?: Partial<api.RegistryShutdownOptions>): Promise<void>;
+      shutdown(name: string, options?: Partial<api.RegistryShutdownOptions>): Promise<number>;
+      cancelStart(name: string, options?: Partial<api.RegistryShutdownOptions>): Promise<number>;
       shutdownAll(options?: Partial<api.RegistryShutdownOptions>): Promise<void>;
       logs(name: string): string | undefined;
       [Symbol.asyncDispose](): Promise<void>;

@@ -65,11 +65,13 @@ async function bootstrap() {
   // Nest's guards, global ones too, never see what app.use() mounts: without `authorize`, anybody could stop a model.
   // The same goes for consumer.apply(router).forRoutes("/") in a module; any other path there hides its own from the router.
   const guard = app.get(AdminGuard);
+  const logger = new Logger("backends");
   app.use(
     createBackendMonitorRouter({
       registry: app.get(Backends),
       authorize: (req, _res, next) => next(guard.isAdmin(req) ? undefined : new ForbiddenException()),
-      logger: new Logger("backends"),
+      // Nest's Logger has log() where others have info().
+      logger: { info: (message) => logger.log(message), error: (message) => logger.error(message) },
     }),
   );
 

@@ -10,7 +10,7 @@ describe("the types of express-backend-monitor/process", () => {
     >();
     expectTypeOf<typeof api.processStartTime>().toEqualTypeOf<(pid: number) => Promise<number | undefined>>();
     expectTypeOf<typeof api.terminateProcessTree>().toEqualTypeOf<
-      (pid: number, options?: api.TerminateOptions) => Promise<void>
+      (pid: number, options?: api.TerminateOptions) => Promise<number>
     >();
   });
 
@@ -52,6 +52,7 @@ describe("the types of express-backend-monitor/process", () => {
     expectTypeOf<Omit<api.TerminateError, "message" | "stack" | "cause">>().toEqualTypeOf<{
       readonly name: "TerminateError";
       readonly processes: readonly { readonly pid: number; readonly command: string }[];
+      readonly ended: number;
     }>();
     expectTypeOf<typeof api.TerminateError>().toEqualTypeOf<typeof main.TerminateError>();
   });

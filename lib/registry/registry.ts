@@ -21,10 +21,8 @@ export interface ModelRegistry {
    * Stops a model: ends when every process of its backend is gone and the model is no longer listed. Where
    * that can't be reached it throws, and the model stays listed. It may return how many processes it ended, for the log.
    */
-  shutdown(
-    name: string,
-    options: RegistryShutdownOptions,
-  ): number | void | Promise<number | undefined> | Promise<void>;
+  // biome-ignore lint/suspicious/noConfusingVoidType: most return nothing, and some of those are async
+  shutdown(name: string, options: RegistryShutdownOptions): number | void | Promise<number | void>;
   /**
    * Called instead of `shutdown` for a model that is not listed: a registry that starts backends itself gives up a start or
    * a restart of it that is under way or ahead. Nothing is to be done where there is none.
