@@ -232,7 +232,9 @@ describe("what a backend says of an error", () => {
         return models.get(name);
       },
       list: () => models.list(),
-      shutdown: () => Promise.reject(Object.assign(new Error(INJECTION), { stderr: INJECTION })),
+      shutdown: () => {
+        throw Object.assign(new Error(INJECTION), { stderr: INJECTION });
+      },
     });
     await undisturbed(
       async ({ models, monitor, send }) => {
@@ -261,7 +263,9 @@ describe("what a backend says of an error", () => {
     const busy = (models: InMemoryModelRegistry): ModelRegistry => ({
       get: (name) => models.get(name),
       list: () => models.list(),
-      shutdown: () => Promise.reject(new ModelBusyError(INJECTION)),
+      shutdown: () => {
+        throw new ModelBusyError(INJECTION);
+      },
     });
     await undisturbed(
       async ({ models, send }) => {
