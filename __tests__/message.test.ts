@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { describe as describeValue, detail, quote } from "../lib/message.js";
+import { describe as describeValue, detail, printable, quote } from "../lib/message.js";
 
 describe("quote", () => {
   it.each([
@@ -50,6 +50,15 @@ describe("detail", () => {
       expect(performance.now() - since).toBeLessThan(2000);
     }
   });
+});
+
+describe("printable", () => {
+  it.each([
+    ["two lines\n    at one (/srv/app.js:1:2)", "two lines\n    at one (/srv/app.js:1:2)"],
+    ["<b> & 模型 🦙", "<b> & 模型 🦙"],
+    ["\u001b[2J\u0007\r\t\u0000\u009b", "\\u001b[2J\\u0007\\u000d\\u0009\\u0000\\u009b"],
+    ["\u2028\u2029\u202e\ufeff\u{e0001}\ud800", "\\u2028\\u2029\\u202e\\ufeff\\udb40\\udc01\\ud800"],
+  ])("%j", (text, printed) => expect(printable(text)).toBe(printed));
 });
 
 describe("describe", () => {
