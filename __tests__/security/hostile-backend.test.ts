@@ -203,7 +203,7 @@ describe("what a backend says of an error", () => {
     lines = [];
   });
 
-  it("gets to the answer and to the log as one line, escaped", async () => {
+  it.skipIf(!isLinux)("gets to the answer and to the log as one line, escaped", async () => {
     await undisturbed(
       async ({ models, pid, monitor }) => {
         const backend = await serveBackend({ Status: said });
