@@ -7,6 +7,7 @@ const onPacked = ["__tests__/packed/**/*.test.ts"];
 const onExpress = [
   "__tests__/allowed-hosts.test.ts",
   "__tests__/bearer-auth.test.ts",
+  "__tests__/openapi.test.ts",
   "__tests__/router.test.ts",
 ];
 

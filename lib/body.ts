@@ -3,7 +3,7 @@ import express, { type Request, type Response } from "express";
 import { InvalidRequestError } from "./errors.js";
 import { quote } from "./message.js";
 
-const MAX_BODY_BYTES = 16 * 1024;
+export const MAX_BODY_BYTES = 16 * 1024;
 
 /**
  * How long a client may go on sending a body that is too large. One that closes its connection after the answer

@@ -31,6 +31,12 @@ export {
   type MonitorAnswer,
   type ShutdownOptions,
 } from "./monitor.js";
+export {
+  type OpenApiDocument,
+  type OpenApiOperation,
+  type OpenApiSecurityScheme,
+  openApiDocument,
+} from "./openapi/document.js";
 export { TerminateError } from "./process/terminate-error.js";
 export type { RunEnd } from "./registry/backend-run.js";
 export { InMemoryModelRegistry, type Registration } from "./registry/memory.js";

@@ -9,20 +9,23 @@ export interface ModelRequest {
   force: boolean;
 }
 
-/** Ajv counts characters by code point: "🦙" is one. */
-const MODEL_NAME = {
+/**
+ * Ajv counts characters by code point: "🦙" is one. The pattern is `\P{Cc}` spelled out: the schema is published, and Swagger
+ * UI does not take that for what it is.
+ */
+export const MODEL_NAME = {
   type: "string",
   minLength: 1,
   maxLength: MAX_NAME_LENGTH,
-  pattern: "^\\P{Cc}*$",
+  pattern: "^[^\\x00-\\x1f\\x7f-\\x9f]*$",
 } as const;
 
 // The schemas are right: to have Ajv check them against that of a schema takes longer than to compile them.
 const ajv = new Ajv({ ownProperties: true, verbose: true, meta: false, validateSchema: false });
 
-const MONITOR_REQUEST = { type: "object", required: ["model"], properties: { model: MODEL_NAME } };
+export const MONITOR_REQUEST = { type: "object", required: ["model"], properties: { model: MODEL_NAME } };
 
-const SHUTDOWN_REQUEST = {
+export const SHUTDOWN_REQUEST = {
   type: "object",
   required: ["model"],
   properties: { model: MODEL_NAME, force: { type: "boolean" } },

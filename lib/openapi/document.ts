@@ -1,0 +1,183 @@
+import { MAX_BODY_BYTES } from "../body.js";
+import { headers, responses } from "./responses.js";
+import { ref, schemas } from "./schemas.js";
+
+/** An OpenAPI 3.1 document: as much of its structure as a host needs to change it, or to make it part of its own. */
+export interface OpenApiDocument {
+  /** The version of OpenAPI. */
+  openapi: string;
+  /** What the API is called, and the version of this package. */
+  info: {
+    title: string;
+    version: string;
+    description: string;
+    license: { name: string; identifier: string };
+  };
+  /** What the paths begin with. At first the root of the server: change it where the router is under a prefix. */
+  servers: { url: string; description?: string }[];
+  tags: { name: string; description: string }[];
+  /** By path, then by method in lower case. */
+  paths: Record<string, Record<string, OpenApiOperation>>;
+  /** What the paths refer to, each by its name. */
+  components: {
+    schemas: Record<string, object>;
+    responses: Record<string, { description: string }>;
+    headers: Record<string, object>;
+    securitySchemes: Record<string, OpenApiSecurityScheme>;
+  };
+  /** Any one of these lets a request pass; `{}` is none. */
+  security: Record<string, string[]>[];
+}
+
+/** One method of a path. */
+export interface OpenApiOperation {
+  operationId: string;
+  /** By HTTP status. */
+  responses: Record<string, { $ref: string } | { description: string }>;
+  /** What else OpenAPI has: `summary`, `requestBody`, `security`, … */
+  [member: string]: unknown;
+}
+
+/** What a guard wants to see: a token, or something of the host's own such as a cookie. */
+export type OpenApiSecurityScheme =
+  | { type: "http"; scheme: string; description?: string }
+  | { type: "apiKey"; name: string; in: "cookie" | "header" | "query"; description?: string };
+
+/** That of package.json. */
+const VERSION = "0.1.0";
+
+const TAG = "backend monitor";
+
+type ResponseName = keyof ReturnType<typeof responses>;
+
+const REFUSALS: Record<string, ResponseName> = {
+  400: "RequestInvalid",
+  401: "TokenMissing",
+  403: "HostNotAllowed",
+  413: "BodyTooLarge",
+  415: "BodyUnreadable",
+};
+const MONITOR_ANSWERS: Record<string, ResponseName> = { 200: "Monitored", ...REFUSALS, 500: "MonitorFailed" };
+const SHUTDOWN_ANSWERS: Record<string, ResponseName> = {
+  200: "Stopped",
+  ...REFUSALS,
+  405: "NotForShutdown",
+  500: "ShutdownFailed",
+};
+
+/**
+ * Describes the four endpoints as an OpenAPI 3.1 document. It is a new object each time, and all the host's: set `servers`
+ * where the router is mounted under a prefix, and `security` where its guard is another than {@link bearerAuth}. The same
+ * document is in the package as `express-backend-monitor/openapi.yaml`.
+ *
+ * ```ts
+ * const document = openApiDocument();
+ * document.servers = [{ url: "/admin" }];
+ * app.get("/openapi.json", (req, res) => res.json(document));
+ * ```
+ */
+export function openApiDocument(): OpenApiDocument {
+  const document: OpenApiDocument = {
+    openapi: "3.1.0",
+    info: {
+      title: "Backend monitor",
+      version: VERSION,
+      description:
+        "What each loaded model is doing and what memory and CPU it costs, and how to stop it: on the endpoints that " +
+        "LocalAI calls its backend monitor. Every answer is JSON in UTF-8 (`application/json; charset=utf-8`).",
+      license: { name: "MIT", identifier: "MIT" },
+    },
+    servers: [{ url: "/" }],
+    tags: [{ name: TAG, description: "The backends of models that are loaded." }],
+    paths: { ...paths("", ""), ...paths("/v1", "V1") },
+    components: {
+      schemas: schemas(),
+      responses: responses(),
+      headers: headers(),
+      securitySchemes: {
+        bearerAuth: {
+          type: "http",
+          scheme: "bearer",
+          description: "One of the tokens that the server gave to `bearerAuth`, where that is its guard.",
+        },
+      },
+    },
+    security: [{ bearerAuth: [] }, {}],
+  };
+  // Its parts are shared, with one another and with what checks requests: whoever changes one is to change nothing else.
+  return JSON.parse(JSON.stringify(document));
+}
+
+/** The two paths under a prefix: LocalAI has them under both. */
+function paths(prefix: string, suffix: string): OpenApiDocument["paths"] {
+  const monitorRequest = {
+    tags: [TAG],
+    description:
+      "Asks the backend's `Status`, and where that fails or reports no memory, the operating system. Where the query has no " +
+      "`model`, a JSON body may name it, as `MonitorRequest` has it: older clients of LocalAI send that. (It is not declared " +
+      "here, as OpenAPI gives the body of a GET no meaning.)",
+    parameters: [
+      {
+        name: "model",
+        in: "query",
+        description: "The model's name, once. Needed unless the body has it.",
+        schema: ref("ModelName"),
+        examples: { plain: { value: "my-model" }, path: { value: "org/model:7b" } },
+      },
+    ],
+  };
+  return {
+    [`${prefix}/backend/monitor`]: {
+      get: {
+        operationId: `monitorModel${suffix}`,
+        summary: "What a model is doing and what it costs",
+        ...monitorRequest,
+        responses: mapValues({ ...MONITOR_ANSWERS, 405: "NotForMonitor" }, reference),
+      },
+      head: {
+        operationId: `headMonitorModel${suffix}`,
+        summary: "The same as GET, without the body",
+        ...monitorRequest,
+        responses: mapValues(MONITOR_ANSWERS, withoutBody),
+      },
+    },
+    [`${prefix}/backend/shutdown`]: {
+      post: {
+        operationId: `shutdownModel${suffix}`,
+        summary: "Stops a model's backend",
+        tags: [TAG],
+        description:
+          "Waits until the model is idle, has the backend free its memory, then ends its process and all that descends " +
+          "from it. Requests for the same model at the same time share one shutdown; a client that hangs up changes nothing " +
+          "about it.",
+        requestBody: {
+          required: true,
+          description: `At most ${MAX_BODY_BYTES} bytes.`,
+          content: {
+            "application/json": {
+              schema: ref("ShutdownRequest"),
+              examples: {
+                gently: { summary: "When it is idle", value: { model: "my-model" } },
+                atOnce: { summary: "At once", value: { model: "my-model", force: true } },
+              },
+            },
+          },
+        },
+        responses: mapValues(SHUTDOWN_ANSWERS, reference),
+      },
+    },
+  };
+}
+
+function reference(response: ResponseName) {
+  return { $ref: `#/components/responses/${response}` };
+}
+
+function withoutBody(response: ResponseName) {
+  const { description, headers } = responses()[response];
+  return { description, headers };
+}
+
+function mapValues<T, U>(record: Record<string, T>, map: (value: T) => U): Record<string, U> {
+  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value)]));
+}
