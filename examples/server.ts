@@ -8,13 +8,15 @@ import type { AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
 import { credentials } from "@grpc/grpc-js";
 import express from "express";
-import { BackendSupervisor, createBackendMonitorRouter } from "express-backend-monitor";
+import { BackendSupervisor, createBackendMonitorRouter, openApiDocument } from "express-backend-monitor";
 import { loadBackendProtocol } from "./backends/serve.js";
 
 const terminateTimeoutMs = 2_000;
 const supervisor = new BackendSupervisor();
 const app = express();
 app.use(createBackendMonitorRouter({ registry: supervisor, terminateTimeoutMs, logger: console }));
+
+app.get("/openapi.json", (_req, res) => void res.json(openApiDocument()));
 
 // A route of the host's own, so that there is something to watch: it has a model generate some text.
 const Backend = loadBackendProtocol();
@@ -105,6 +107,10 @@ What a mistake looks like:
 
   curl "${url}/backend/monitor"
   curl "${url}/backend/monitor?model=unheard-of"
+
+All of this, described as OpenAPI:
+
+  curl ${url}/openapi.json
 
 Stop them. Their processes are gone then: children, and plain's worker in a session of its own, which ignores SIGTERM.
 That one is given two seconds before it is killed.

@@ -107,7 +107,7 @@ describe.skipIf(!isLinux)("the example", () => {
     for (const line of curls) {
       const { status, json: answer } = await curl(line);
       statuses.push(
-        `${status} ${answer.error?.type ?? answer.message ?? (answer.text ? "text" : answer.state)}`,
+        `${status} ${answer.error?.type ?? answer.message ?? answer.openapi ?? (answer.text ? "text" : answer.state)}`,
       );
     }
     expect(statuses).toEqual([
@@ -119,6 +119,7 @@ describe.skipIf(!isLinux)("the example", () => {
       "200 2",
       "400 invalid_request_error",
       "500 model_not_loaded",
+      "200 3.1.0",
       "200 model stopped",
       "200 model stopped",
       "200 model stopped",
