@@ -5,10 +5,12 @@ import { connect } from "node:net";
 import { fileURLToPath } from "node:url";
 import { ModuleKind, ScriptTarget, transpileModule } from "typescript";
 import { afterAll, describe, expect, it, onTestFinished } from "vitest";
-import { createBackendMonitorRouter, InMemoryModelRegistry } from "../lib/index.js";
+import { parse } from "yaml";
+import { BackendMonitor, createBackendMonitorRouter, InMemoryModelRegistry } from "../lib/index.js";
 import { curl } from "./support/curl.js";
+import { fails, replies, serveBackend } from "./support/grpc.js";
 import { serveHttp } from "./support/http.js";
-import { freePort, isLinux, kernelChildren } from "./support/processes.js";
+import { freePort, isLinux, kernelChildren, startScript } from "./support/processes.js";
 import { readme, readmeBlocks } from "./support/readme.js";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -134,6 +136,13 @@ const runs: Record<string, (code: string) => Promise<void>> = {
     await monitorAndStop({ port, child, output: () => "" });
   },
 
+  "OpenAPI: js": async (code) => {
+    const program = await run("openapi.mjs", `${APP}${code}${LISTEN}`);
+    await untilListening(program);
+    const { json } = await curl(`curl http://127.0.0.1:${program.port}/openapi.json`);
+    expect(json).toEqual(parse(readFileSync(`${root}openapi.yaml`, "utf8")));
+  },
+
   "Without HTTP: js": async (code) => {
     const { child, output } = await run("monitor.mjs", `${APP}${code}`);
     await once(child, "close");
@@ -160,6 +169,27 @@ const runs: Record<string, (code: string) => Promise<void>> = {
     ]);
   },
 
+  "Logging: text": async (code) => {
+    const lines: string[] = [];
+    const logger = { info: (line: string) => lines.push(line), error: (line: string) => lines.push(line) };
+    const registry = new InMemoryModelRegistry();
+    const { pid } = await startScript("family.mjs");
+    const plain = await serveBackend({
+      Status: fails(12, "The server does not implement the method Status"),
+    });
+    const chat = await serveBackend({ Status: replies({ state: 1 }) });
+    registry.register({ name: "plain", address: plain.address, pid });
+    registry.register({ name: "chat", address: chat.address });
+    const monitor = new BackendMonitor({ registry, logger, drainTimeoutMs: 0 });
+    onTestFinished(() => monitor.close());
+    await monitor.status("plain");
+    plain.stop();
+    await monitor.shutdown("plain");
+    await expect(monitor.shutdown("chat")).rejects.toThrow();
+    const anyNumbers = (text: string) => text.replace(/\d+/g, "0");
+    expect(lines.map(anyNumbers)).toEqual(anyNumbers(code).trim().split("\n"));
+  },
+
   "Errors: json": async (code) => {
     const router = createBackendMonitorRouter({ registry: new InMemoryModelRegistry() });
     const send = await serveHttp((await import("express")).default().use(router));
@@ -174,7 +204,6 @@ const elsewhere: Record<string, string> = {
   "express-backend-monitor: sh": "packed/setup.ts",
   "express-backend-monitor: sh 2": "readme.test.ts",
   "Try it in a clone: sh": "readme.test.ts",
-  "Logging: text": "examples/server.test.ts",
 };
 
 describe.skipIf(!isLinux)("README", () => {

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { curl } from "../support/curl.js";
 import { json, send } from "../support/http.js";
 import { isLinux, isRunning, kernelBytes, kernelChildren, kernelSession } from "../support/processes.js";
+import { readmeBlocks } from "../support/readme.js";
 
 const hasSetsid = spawnSync("setsid", ["true"]).status === 0;
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -88,6 +89,14 @@ describe.skipIf(!isLinux)("the example", () => {
     expect(answer).toMatchObject({ state: 2, status_error: { code: "UNIMPLEMENTED" } });
     const kernel = family(pids.get("plain") ?? 0).reduce((sum, pid) => sum + kernelBytes(pid, "VmRSS"), 0);
     expect(Math.abs(answer.memory_info.rss - kernel)).toBeLessThan(0.05 * kernel);
+  });
+
+  it("answers as README shows", async () => {
+    const block = readmeBlocks().find(({ id }) => id === "express-backend-monitor: console")?.code ?? "";
+    const [line = "", shown = ""] = block.split("\n");
+    const answer = await curl(line.replace("$ curl", "curl").replace("http://127.0.0.1:8080", url));
+    const anyNumbers = (text: string) => text.replace(/\d[\d.]*/g, "0");
+    expect(anyNumbers(answer.text)).toBe(anyNumbers(shown));
   });
 
   it("reports what the system knows of stuck, in time", async () => {
