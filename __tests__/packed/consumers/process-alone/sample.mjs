@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { sampleProcess, terminateProcessTree } from "express-backend-monitor/process";
 
 const backend = spawn(process.execPath, ["-e", "console.log(); setInterval(() => {}, 1000)"]);
+process.on("exit", () => backend.kill("SIGKILL"));
 await once(backend.stdout, "data");
 const { rss } = await sampleProcess(backend.pid);
 await terminateProcessTree(backend.pid);

@@ -4,7 +4,9 @@ const { BackendSupervisor, bearerAuth, createBackendMonitorRouter } = require("e
 const supervisor = new BackendSupervisor();
 
 const app = express();
-app.use("/admin", createBackendMonitorRouter({ registry: supervisor, authorize: bearerAuth(["s3cret"]) }));
+const authorize = bearerAuth(["s3cret"]);
+// A busy machine may need a while.
+app.use("/admin", createBackendMonitorRouter({ registry: supervisor, authorize, statusTimeoutMs: 20_000 }));
 const server = app.listen(process.env.PORT, async () => {
   const { pid } = await supervisor.start({
     name: "my-model",

@@ -5,7 +5,9 @@ import { BackendSupervisor, bearerAuth, createBackendMonitorRouter } from "expre
 const supervisor = new BackendSupervisor();
 
 const app = express();
-app.use("/admin", createBackendMonitorRouter({ registry: supervisor, authorize: bearerAuth(["s3cret"]) }));
+const authorize = bearerAuth(["s3cret"]);
+// A busy machine may need a while.
+app.use("/admin", createBackendMonitorRouter({ registry: supervisor, authorize, statusTimeoutMs: 20_000 }));
 const server = app.listen(process.env.PORT);
 await once(server, "listening");
 
