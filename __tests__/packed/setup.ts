@@ -43,16 +43,12 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 
 export default async function setup({ provide }: TestProject): Promise<() => Promise<void>> {
   const folder = await mkdtemp(join(tmpdir(), "ebm-packed-"));
-  const nodes = findNodes();
-  const tarball = await pack(folder);
+  const [tarball, nodes] = await Promise.all([pack(folder), findNodes()]);
   const names = Object.keys(projects) as ProjectName[];
-  const folders = await Promise.all(names.map((name) => install(name, tarball, folder)));
+  const installing = names.map(async (name) => [name, await install(name, tarball, folder)]);
   provide("tarball", tarball);
-  provide(
-    "projects",
-    Object.fromEntries(names.map((name, i) => [name, folders[i]])) as Record<ProjectName, string>,
-  );
-  provide("nodes", await nodes);
+  provide("projects", Object.fromEntries(await Promise.all(installing)));
+  provide("nodes", nodes);
   return () => rm(folder, { recursive: true, force: true });
 }
 
