@@ -103,6 +103,7 @@ export class InMemoryModelRegistry implements ModelRegistry {
    * @throws {BackendError} where there is no way to stop it, its hook failed, or something still answers at its
    *   address; the model stays listed.
    * @throws {TerminateError} where a process is left; the model stays listed.
+   * @throws {TypeError} where an option is not what it takes.
    */
   async shutdown(name: string, options: Partial<RegistryShutdownOptions> = {}): Promise<number> {
     checkOptions("shutdown", options, shutdownOptionChecks);

@@ -141,6 +141,7 @@ export class BackendSupervisor
    *
    * @throws {TerminateError} where a process is left; the model stays listed.
    * @throws {BackendError} where something still answers at its address; the model stays listed.
+   * @throws {TypeError} where an option is not what it takes.
    */
   async shutdown(name: string, options: Partial<RegistryShutdownOptions> = {}): Promise<number> {
     checkOptions("shutdown", options, shutdownOptionChecks);
@@ -157,6 +158,7 @@ export class BackendSupervisor
    * Stops all models at the same time; see {@link shutdown}. Until that is done, none can be started.
    *
    * @throws {AggregateError} where some could not be stopped; the others are.
+   * @throws {TypeError} where an option is not what it takes.
    */
   async shutdownAll(options: Partial<RegistryShutdownOptions> = {}): Promise<void> {
     checkOptions("shutdownAll", options, shutdownOptionChecks);
