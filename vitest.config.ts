@@ -18,6 +18,12 @@ export default defineConfig({
     expect: { poll: { timeout: 10_000 } },
     // Most of the time is spent waiting for other processes.
     maxWorkers: 3,
+    coverage: {
+      include: ["lib/**"],
+      reporter: [["text", { skipFull: true }]],
+      // Elsewhere, what needs /proc is skipped.
+      thresholds: process.platform === "linux" ? { lines: 95 } : {},
+    },
     projects: [
       { extends: true, test: { name: "express 5", include: ["__tests__/**/*.test.ts"], exclude: onPacked } },
       { extends: true, test: { name: "express 4", include: onExpress, alias: { express: "express4" } } },
