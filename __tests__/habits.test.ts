@@ -17,7 +17,11 @@ describe("the workflow", () => {
     expect(commands.length).toBeGreaterThan(0);
     expect(read("README.md")).toContain(commands.join(" && "));
     expect(strategy.matrix.os.map((os) => os.split("-")[0])).toEqual(["ubuntu", "macos", "windows"]);
-    expect(engines.node).toBe(`>=${strategy.matrix.node[0]}`);
+    const oldest = engines.node.split(" || ").map((range: string) => range.replace(/^\D+/, ""));
+    expect(strategy.matrix.node.map((version) => version.split(".")[0])).toEqual(
+      oldest.map((version: string) => version.split(".")[0]),
+    );
+    expect(strategy.matrix.node[0]).toBe(oldest[0]);
   });
 
   it("may write nothing, and runs actions that cannot change", () => {

@@ -158,15 +158,22 @@ const runs: Record<string, (code: string) => Promise<void>> = {
   "Logging: js": async (code) => {
     const program = await run("logging.mjs", `${APP}${code}${LISTEN}`);
     await monitorAndStop(program);
-    const lines = program.output().trim().split("\n");
-    expect(lines.map((line) => JSON.parse(line).msg)).toEqual([
-      expect.stringMatching(
-        /^express-backend-monitor: model "my-model" is monitored by the operating system, /,
-      ),
-      expect.stringMatching(
-        /^express-backend-monitor: shutdown of model "my-model": stopped after \d+ ms, 1 process ended$/,
-      ),
-    ]);
+    const messages = () =>
+      program
+        .output()
+        .split("\n")
+        .slice(0, -1)
+        .map((line) => JSON.parse(line).msg);
+    await expect
+      .poll(messages)
+      .toEqual([
+        expect.stringMatching(
+          /^express-backend-monitor: model "my-model" is monitored by the operating system, /,
+        ),
+        expect.stringMatching(
+          /^express-backend-monitor: shutdown of model "my-model": stopped after \d+ ms, 1 process ended$/,
+        ),
+      ]);
   },
 
   "Logging: text": async (code) => {
@@ -216,11 +223,7 @@ describe("README", () => {
     for (const file of Object.values(elsewhere)) expect(existsSync(`${root}__tests__/${file}`)).toBe(true);
   });
 
-  it("names commands that there are, and the one that is run for each change", () => {
-    const { scripts } = JSON.parse(readFileSync(`${root}package.json`, "utf8"));
-    for (const [, name = ""] of readme.matchAll(/npm (?:run )?(start|test|(?<=run )[\w:]+)/g)) {
-      expect(scripts).toHaveProperty([name]);
-    }
+  it("names the command that is run for each change", () => {
     expect(codeOf("Try it in a clone: sh")).toContain("npm ci && npm test ");
     expect(readFileSync(`${root}.ci/run`, "utf8")).toContain("\nnpm ci && npm test\n");
   });

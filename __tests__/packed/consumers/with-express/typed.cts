@@ -7,7 +7,7 @@ const options: monitor.BackendMonitorRouterOptions = { registry, logger: console
 const app = express();
 app.use(monitor.createBackendMonitorRouter(options));
 
-export const stop = (pid: number): Promise<void> => processes.terminateProcessTree(pid);
+export const stop = (pid: number): Promise<number> => processes.terminateProcessTree(pid);
 
 // @ts-expect-error a registry is required
 monitor.createBackendMonitorRouter({});
