@@ -43,6 +43,7 @@ const CONTEXT = `
   import {
     BackendCallError, type BackendClient, BackendMonitor, BackendState, BackendSupervisor, bearerAuth,
     createBackendMonitorRouter, grpcBackendClient, InMemoryModelRegistry, type ModelRegistry,
+    openApiDocument,
   } from "express-backend-monitor";
   import { processStartTime, sampleProcess, terminateProcessTree } from "express-backend-monitor/process";
   declare const app: Express;

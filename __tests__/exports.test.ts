@@ -25,6 +25,7 @@ const ENTRIES = {
       "bearerAuth",
       "createBackendMonitorRouter",
       "grpcBackendClient",
+      "openApiDocument",
     ],
     types: [
       "BackendClient",
@@ -44,6 +45,9 @@ const ENTRIES = {
       "MemoryUsage",
       "ModelRegistry",
       "MonitorAnswer",
+      "OpenApiDocument",
+      "OpenApiOperation",
+      "OpenApiSecurityScheme",
       "Registration",
       "RegistryShutdownOptions",
       "RestartPolicy",

@@ -20,6 +20,7 @@ describe("the types of express-backend-monitor", () => {
     expectTypeOf<typeof api.createBackendMonitorRouter>().toEqualTypeOf<
       (options: api.BackendMonitorRouterOptions) => Router
     >();
+    expectTypeOf<typeof api.openApiDocument>().toEqualTypeOf<() => api.OpenApiDocument>();
     expectTypeOf<typeof api.grpcBackendClient>().toEqualTypeOf<
       (options?: api.GrpcBackendClientOptions) => api.BackendClientFactory
     >();
@@ -128,6 +129,37 @@ describe("the types of express-backend-monitor", () => {
     }>();
     expectTypeOf<api.ErrorType>().toEqualTypeOf<
       "invalid_request_error" | "model_not_loaded" | "model_busy" | "backend_error" | "internal_error"
+    >();
+  });
+
+  it("are these of the description", () => {
+    expectTypeOf<api.OpenApiDocument>().toEqualTypeOf<{
+      openapi: string;
+      info: {
+        title: string;
+        version: string;
+        description: string;
+        license: Record<"name" | "identifier", string>;
+      };
+      servers: { url: string; description?: string }[];
+      tags: Record<"name" | "description", string>[];
+      paths: Record<string, Record<string, api.OpenApiOperation>>;
+      components: {
+        schemas: Record<string, object>;
+        responses: Record<string, Record<"description", string>>;
+        headers: Record<string, object>;
+        securitySchemes: Record<string, api.OpenApiSecurityScheme>;
+      };
+      security: Record<string, string[]>[];
+    }>();
+    expectTypeOf<api.OpenApiOperation>().toEqualTypeOf<{
+      operationId: string;
+      responses: Record<string, Record<"$ref", string> | Record<"description", string>>;
+      [member: string]: unknown;
+    }>();
+    expectTypeOf<api.OpenApiSecurityScheme>().toEqualTypeOf<
+      | { type: "http"; scheme: string; description?: string }
+      | { type: "apiKey"; name: string; in: "cookie" | "header" | "query"; description?: string }
     >();
   });
 

@@ -2,46 +2,80 @@ import { MAX_BODY_BYTES } from "../body.js";
 import { headers, responses } from "./responses.js";
 import { ref, schemas } from "./schemas.js";
 
-/** An OpenAPI 3.1 document: as much of its structure as a host needs to change it, or to make it part of its own. */
+/**
+ * An OpenAPI 3.1 document, as {@link openApiDocument} makes it: as much of its structure as a host needs to change it, or to
+ * make it part of its own.
+ */
 export interface OpenApiDocument {
   /** The version of OpenAPI. */
   openapi: string;
-  /** What the API is called, and the version of this package. */
+  /** What is described. */
   info: {
+    /** What the API is called. */
     title: string;
+    /** That of this package. */
     version: string;
+    /** What the API is for. */
     description: string;
-    license: { name: string; identifier: string };
+    /** That of this package. */
+    license: Record<"name" | "identifier", string>;
   };
-  /** What the paths begin with. At first the root of the server: change it where the router is under a prefix. */
-  servers: { url: string; description?: string }[];
-  tags: { name: string; description: string }[];
+  /** Where the paths begin: at first at `/`, the root of the server. Change it where the router is under a prefix. */
+  servers: {
+    /** `/admin`, `https://example.com/admin`, … */
+    url: string;
+    /** Which server it is, where there are several. */
+    description?: string;
+  }[];
+  /** The headings that operations are listed under. */
+  tags: Record<"name" | "description", string>[];
   /** By path, then by method in lower case. */
   paths: Record<string, Record<string, OpenApiOperation>>;
   /** What the paths refer to, each by its name. */
   components: {
+    /** What a request may have, and what an answer has. */
     schemas: Record<string, object>;
-    responses: Record<string, { description: string }>;
+    /** The answers. */
+    responses: Record<string, Record<"description", string>>;
+    /** Their headers. */
     headers: Record<string, object>;
+    /** What a guard wants to see: at first a token, as {@link bearerAuth} does, by the name `bearerAuth`. */
     securitySchemes: Record<string, OpenApiSecurityScheme>;
   };
-  /** Any one of these lets a request pass; `{}` is none. */
+  /** Any of these lets a request pass: at first a token, or nothing, as the guard is the host's. */
   security: Record<string, string[]>[];
 }
 
-/** One method of a path. */
+/** One method of a path of an {@link OpenApiDocument}. */
 export interface OpenApiOperation {
+  /** Its name, for tools that generate code. */
   operationId: string;
   /** By HTTP status. */
-  responses: Record<string, { $ref: string } | { description: string }>;
+  responses: Record<string, Record<"$ref", string> | Record<"description", string>>;
   /** What else OpenAPI has: `summary`, `requestBody`, `security`, … */
   [member: string]: unknown;
 }
 
 /** What a guard wants to see: a token, or something of the host's own such as a cookie. */
 export type OpenApiSecurityScheme =
-  | { type: "http"; scheme: string; description?: string }
-  | { type: "apiKey"; name: string; in: "cookie" | "header" | "query"; description?: string };
+  | {
+      /** `Authorization: <scheme> …` */
+      type: "http";
+      /** `bearer`, `basic`, … */
+      scheme: string;
+      /** Where to get it. */
+      description?: string;
+    }
+  | {
+      /** A value that stands by itself. */
+      type: "apiKey";
+      /** Where it is sent. */
+      in: "cookie" | "header" | "query";
+      /** What the cookie, header or parameter is called. */
+      name: string;
+      /** Where to get it. */
+      description?: string;
+    };
 
 /** That of package.json. */
 const VERSION = "0.1.0";
@@ -66,14 +100,14 @@ const SHUTDOWN_ANSWERS: Record<string, ResponseName> = {
 };
 
 /**
- * Describes the four endpoints as an OpenAPI 3.1 document. It is a new object each time, and all the host's: set `servers`
- * where the router is mounted under a prefix, and `security` where its guard is another than {@link bearerAuth}. The same
- * document is in the package as `express-backend-monitor/openapi.yaml`.
+ * Describes the four endpoints as an OpenAPI 3.1 document, for tools that show, test or call them. It is a new object each
+ * time, and all the host's: it is plain data, and may be changed. The package has the same as a file,
+ * `express-backend-monitor/openapi.yaml`.
  *
  * ```ts
  * const document = openApiDocument();
- * document.servers = [{ url: "/admin" }];
- * app.get("/openapi.json", (req, res) => res.json(document));
+ * document.servers = [{ url: "/admin" }]; // where the router is mounted under this prefix
+ * app.get("/openapi.json", (_req, res) => res.json(document));
  * ```
  */
 export function openApiDocument(): OpenApiDocument {
