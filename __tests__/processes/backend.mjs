@@ -14,7 +14,7 @@
 //   stopped   stops itself when it is ready              stuck     answers nothing but Health
 //   watchful  says which signals it gets                 zombies   has children that it never waits for
 // Workers have TEST_MARK on their command line, and ignore SIGTERM otherwise. With "announced", it prints its id when it is there.
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { createServer } from "node:http2";
 import { parseArgs } from "node:util";
 
@@ -104,13 +104,10 @@ server.on("stream", (stream, headers) => {
 const [host, port] = addr.split(":");
 server.listen(Number(port), host, () => {
   if (is("escaping")) {
-    // What is handed on is the listening socket itself.
-    const stdio = ["ignore", "inherit", "ignore", server._handle.fd];
-    sh("exec 4>&1 >/dev/null; sleep 60 & echo $! >&4", {
-      detached: true,
-      env: { PATH: process.env.PATH },
-      stdio,
-    });
+    // What is handed on is the listening socket itself. Nothing is answered before its parent is gone.
+    const stdio = ["ignore", "pipe", "ignore", server._handle.fd];
+    const options = { detached: true, env: { PATH: process.env.PATH }, stdio };
+    process.stdout.write(spawnSync("sh", ["-c", "sleep 60 >/dev/null & echo $!"], options).stdout);
   }
   if (is("announced")) console.log(process.pid);
 });

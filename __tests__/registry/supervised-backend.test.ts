@@ -414,10 +414,10 @@ describe.skipIf(!isLinux)("restart", () => {
     const { supervisor, exits, failures } = createSupervisor();
     const restart = { maxRetries: 1, minDelayMs: 10 };
     const backend = startable(restart, "exec sleep 60");
-    await untilGivenUp(supervisor, { ...backend, start: { ...backend.start, readyTimeoutMs: 1500 } });
+    await untilGivenUp(supervisor, { ...backend, start: { ...backend.start, readyTimeoutMs: 3000 } });
     expect(exits).toMatchObject([{ signal: "SIGKILL" }]);
     expect(failures[0]?.error.message).toMatch(
-      /1 restarts in a row did not help; .* was not ready within 1500 ms/,
+      /1 restarts in a row did not help; .* was not ready within 3000 ms/,
     );
   });
 

@@ -31,6 +31,17 @@ import {
 /** Longer than any test: what is stopped within it was not killed. */
 const FOR_EVER_MS = 3_600_000;
 
+/** How a start fails that has little time. Where a busy machine did not let it listen within that, it has more. */
+async function notReady(
+  supervisor: BackendSupervisor,
+  start: StartOptions,
+  readyTimeoutMs = 500,
+): Promise<Error> {
+  const error = await supervisor.start({ ...start, readyTimeoutMs }).catch((reason) => reason);
+  const isLate = error.message.includes("nothing listens");
+  return isLate ? notReady(supervisor, start, 4 * readyTimeoutMs) : error;
+}
+
 const dist = new URL("../../dist/index.js", import.meta.url).href;
 
 afterEach(() => void vi.restoreAllMocks());
@@ -159,11 +170,11 @@ describe.skipIf(!isLinux)("start", () => {
 
   it("fails where it is not ready in time, says what its Health said, and stops everything", async () => {
     const { supervisor } = createSupervisor();
-    const { start, processes } = nasty("never,session,daemon,meek", { readyTimeoutMs: 700 });
-    const started = supervisor.start(start);
-    await expect(started).rejects.toMatchObject({ code: null, signal: null });
-    await expect(started).rejects.toThrow(
-      "it was not ready within 700 ms: its Health call fails (UNIMPLEMENTED: no such method)",
+    const { start, processes } = nasty("never,session,daemon,meek");
+    const error = await notReady(supervisor, start);
+    expect(error).toMatchObject({ code: null, signal: null });
+    expect(error.message).toMatch(
+      /it was not ready within \d+ ms: its Health call fails \(UNIMPLEMENTED: no such method\)/,
     );
     expect(processes()).toEqual([]);
     expect(supervisor.list()).toEqual([]);
@@ -456,11 +467,10 @@ describe.skipIf(!isLinux)("start", () => {
     onTestFinished(() => patient.shutdownAll());
     await patient.start(nasty().start);
     expect(asked).toBe(4);
-    const { start, processes } = nasty("", { readyTimeoutMs: 500 });
+    const { start, processes } = nasty();
     const createClient = clientWith({ health: async () => false });
-    await expect(new BackendSupervisor({ createClient }).start(start)).rejects.toThrow(
-      "it was not ready within 500 ms: its Health does not reply OK",
-    );
+    const { message } = await notReady(new BackendSupervisor({ createClient }), start);
+    expect(message).toMatch(/it was not ready within \d+ ms: its Health does not reply OK/);
     expect(processes()).toEqual([]);
   });
 
@@ -481,12 +491,13 @@ describe.skipIf(!isLinux)("start", () => {
   it("names what is left where it fails, and lets nothing be started before that is stopped", async () => {
     const { supervisor, failures } = createSupervisor();
     const address = `127.0.0.1:${await freePort()}`;
-    const { start, processes } = nasty("escaping,never", { address, readyTimeoutMs: 1000 });
+    const { start, processes } = nasty("escaping,never", { address });
     const started = supervisor.start(start);
     started.catch(() => {});
     const escaped = await escapedFrom(supervisor, "m");
+    for (const pid of processes()) process.kill(pid, "SIGKILL");
     await expect(started).rejects.toThrow(
-      /was not ready within 1000 ms: .*; every process of model "m" that can be found is gone, but .* still answers/,
+      /its process was ended by SIGKILL; every process of model "m" that can be found is gone, but .* still answers/,
     );
     expect(processes()).toEqual([]);
     await expect(supervisor.start(start)).rejects.toThrow(
