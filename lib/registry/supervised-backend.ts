@@ -30,6 +30,11 @@ export interface BackendOwner {
 /** A backend that was ready for so long is steady: its restarts are counted anew. */
 const STEADY_MS = 60_000;
 
+/** How many free addresses are tried, where other programs take them before the backend does. */
+const MAX_ADDRESSES = 3;
+/** What a backend says of that, whatever it is written in. */
+const ADDRESS_IN_USE = /EADDRINUSE|address (is )?already in use/i;
+
 /** One backend from its first start until nothing of it is left, over all its restarts. */
 export class SupervisedBackend {
   /** Set while it is ready; and after that, where it was to be stopped and something of it is left. */
@@ -145,7 +150,7 @@ export class SupervisedBackend {
   }
 
   /** Starts it and waits until it is ready. Where it does not get there, everything of it is stopped. */
-  async #launch(): Promise<LoadedModel> {
+  async #launch(addressesLeft = MAX_ADDRESSES): Promise<LoadedModel> {
     const { name, command, readyTimeoutMs } = this.#plan;
     const address = await this.#chooseAddress();
     this.#cancel.signal.throwIfAborted();
@@ -173,8 +178,25 @@ export class SupervisedBackend {
     } catch (cause) {
       // What a shutdown cancels, it stops as well.
       this.#cancel.signal.throwIfAborted();
+      if (addressesLeft > 1 && (await this.#hasLostAddress(run))) return this.#launch(addressesLeft - 1);
       throw await this.#stopUnready(run, cause as Error);
     }
+  }
+
+  /** Whether it ended as another program had taken its address first, and may have another one. Then all of it is stopped. */
+  async #hasLostAddress(run: BackendRun): Promise<boolean> {
+    if (this.#plan.address !== undefined || !run.hasExited) return false;
+    const { stderr } = await run.end();
+    if (!ADDRESS_IN_USE.test(stderr)) return false;
+    try {
+      await run.terminate(DEFAULT_TERMINATE_TIMEOUT_MS);
+    } catch {
+      // Whoever clears away what is left of it meets that again.
+      return false;
+    }
+    this.#run = undefined;
+    this.address = undefined;
+    return true;
   }
 
   async #chooseAddress(): Promise<string> {
