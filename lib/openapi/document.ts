@@ -1,5 +1,5 @@
 import { MAX_BODY_BYTES } from "../body.js";
-import { headers, responses } from "./responses.js";
+import { headers, type ResponseName, responses } from "./responses.js";
 import { ref, schemas } from "./schemas.js";
 
 /**
@@ -82,8 +82,6 @@ const VERSION = "0.1.0";
 
 const TAG = "backend monitor";
 
-type ResponseName = keyof ReturnType<typeof responses>;
-
 const REFUSALS: Record<string, ResponseName> = {
   400: "RequestInvalid",
   401: "TokenMissing",
@@ -146,10 +144,6 @@ export function openApiDocument(): OpenApiDocument {
 function paths(prefix: string, suffix: string): OpenApiDocument["paths"] {
   const monitorRequest = {
     tags: [TAG],
-    description:
-      "Asks the backend's `Status`, and where that fails or reports no memory, the operating system. Where the query has no " +
-      "`model`, a JSON body may name it, as `MonitorRequest` has it: older clients of LocalAI send that. (It is not declared " +
-      "here, as OpenAPI gives the body of a GET no meaning.)",
     parameters: [
       {
         name: "model",
@@ -165,6 +159,10 @@ function paths(prefix: string, suffix: string): OpenApiDocument["paths"] {
       get: {
         operationId: `monitorModel${suffix}`,
         summary: "What a model is doing and what it costs",
+        description:
+          "Asks the backend's `Status`, and where that fails or reports no memory, the operating system. Where the query has " +
+          "no `model`, a JSON body may name it, as `MonitorRequest` has it: older clients of LocalAI send that. (It is not " +
+          "declared here, as OpenAPI gives the body of a GET no meaning.)",
         ...monitorRequest,
         responses: mapValues({ ...MONITOR_ANSWERS, 405: "NotForMonitor" }, reference),
       },

@@ -5,11 +5,30 @@ import { ref } from "./schemas.js";
 
 const CACHE_CONTROL = { "Cache-Control": { $ref: "#/components/headers/NoStore" } };
 
-export function headers() {
+export type ResponseName =
+  | "Monitored"
+  | "Stopped"
+  | "RequestInvalid"
+  | "TokenMissing"
+  | "HostNotAllowed"
+  | "NotForMonitor"
+  | "NotForShutdown"
+  | "BodyTooLarge"
+  | "BodyUnreadable"
+  | "MonitorFailed"
+  | "ShutdownFailed";
+
+interface Response {
+  description: string;
+  headers: object;
+  content: object;
+}
+
+export function headers(): Record<string, object> {
   return { NoStore: header("no-store", "No answer is to be stored.") };
 }
 
-export function responses() {
+export function responses(): Record<ResponseName, Response> {
   return {
     Monitored: {
       description: "What the model is doing and what it costs.",

@@ -19,7 +19,7 @@ export function ref(schema: string) {
 }
 
 /** What a request may have is what the router itself checks. */
-export function schemas() {
+export function schemas(): Record<string, object> {
   return {
     ModelName: {
       ...MODEL_NAME,
