@@ -38,7 +38,7 @@ if (!Number.isInteger(rounds) || rounds < 0 || !Number.isInteger(seed)) {
   process.exit(2);
 }
 const AT_ONCE = 8;
-const ALONE = 20;
+const ALONE = Math.min(20, Math.ceil(rounds / 5));
 const BYSTANDERS = 10;
 const TERMINATE_TIMEOUT_MS = 200;
 

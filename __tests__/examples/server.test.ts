@@ -1,37 +1,13 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { curl } from "../support/curl.js";
+import { family, root, startExample } from "../support/example.js";
 import { json, send } from "../support/http.js";
 import { isLinux, isRunning, kernelBytes, kernelChildren, kernelSession } from "../support/processes.js";
 import { readmeBlocks } from "../support/readme.js";
 
 const hasSetsid = spawnSync("setsid", ["true"]).status === 0;
-const root = fileURLToPath(new URL("../..", import.meta.url));
-
-/** The example as `npm start` runs it, on a free port. */
-async function startExample() {
-  const server = spawn(process.execPath, ["build/examples/server.js"], {
-    cwd: root,
-    env: { ...process.env, PORT: "0" },
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  const lines: string[] = [];
-  for await (const line of createInterface({ input: server.stdout })) {
-    lines.push(line);
-    if (line.startsWith("Ctrl-C")) break;
-  }
-  // What backends print later is not of interest, but the pipe must not fill up.
-  server.stdout.resume();
-  return { server, lines, curls: lines.filter((line) => line.trim().startsWith("curl ")) };
-}
-
-/** A process and all that descends from it, by the kernel. */
-function family(pid: number): number[] {
-  return [pid, ...kernelChildren(pid).flatMap(family)];
-}
 
 describe.skipIf(!isLinux)("the example", () => {
   let server: ChildProcess;
@@ -137,41 +113,6 @@ describe.skipIf(!isLinux)("the example", () => {
     expect((await send(`${url}/backend/monitor?model=chat`)).json.error.type).toBe("model_not_loaded");
   });
 
-  it.each(["SIGINT", "SIGTERM"] as const)("leaves no process behind on %s", async (signal) => {
-    const { server: another } = await startExample();
-    const everything = family(another.pid ?? 0);
-    expect(everything).toHaveLength(6);
-    another.kill(signal);
-    expect(await once(another, "exit")).toEqual([0, null]);
-    expect(everything.filter(isRunning)).toEqual([]);
-  });
-
-  it("leaves no process behind where it is stopped while it starts", async () => {
-    const starting = spawn(process.execPath, ["build/examples/server.js"], {
-      cwd: root,
-      env: { ...process.env, PORT: "0" },
-      stdio: "ignore",
-    });
-    const exited = once(starting, "exit");
-    await expect.poll(() => kernelChildren(starting.pid ?? 0), { timeout: 10_000 }).not.toEqual([]);
-    const everything = family(starting.pid ?? 0);
-    starting.kill("SIGTERM");
-    await exited;
-    expect(everything.filter(isRunning)).toEqual([]);
-  });
-
-  it("stops what a start script leaves behind that is killed", { timeout: 30_000 }, async () => {
-    const { server: another, lines } = await startExample();
-    const plain = Number(/plain +process (\d+)/.exec(lines.join("\n"))?.[1]);
-    const everything = family(plain);
-    expect(everything).toHaveLength(3);
-    process.kill(plain, "SIGKILL");
-    // The worker ignores SIGTERM, and has ten seconds.
-    await expect.poll(() => everything.filter(isRunning), { timeout: 18_000 }).toEqual([]);
-    another.kill("SIGINT");
-    await once(another, "exit");
-  });
-
   it("says so where its port is taken, and leaves nothing behind", async () => {
     const port = new URL(url).port;
     const second = spawn(process.execPath, ["build/examples/server.js"], {
@@ -183,17 +124,5 @@ describe.skipIf(!isLinux)("the example", () => {
     const said = (await second.stderr.toArray()).join("");
     expect(await exited).toEqual([1, null]);
     expect(said).toContain(`can't listen on port ${port} (EADDRINUSE); try another one: PORT=8081 npm start`);
-  });
-
-  it("stops a stuck backend that is asked nicely, too", { timeout: 30_000 }, async () => {
-    const { server: another, lines } = await startExample();
-    const address = lines.map((line) => /http:\/\/[\d.:]+/.exec(line)?.[0]).find(Boolean);
-    const stuck = Number(/stuck +process (\d+)/.exec(lines.join("\n"))?.[1]);
-    expect(await send(`${address}/backend/shutdown`, json({ model: "stuck" }))).toMatchObject({
-      status: 200,
-    });
-    expect(isRunning(stuck)).toBe(false);
-    another.kill("SIGINT");
-    await once(another, "exit");
   });
 });

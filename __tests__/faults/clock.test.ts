@@ -4,9 +4,10 @@ import { portable } from "../../lib/process/portable.js";
 import { procfs } from "../../lib/process/procfs.js";
 import type { ProcessReader } from "../../lib/process/reader.js";
 import { sampleWith } from "../../lib/process/stats.js";
+import { expectPercent, lookAround, lookAtStart } from "../support/cpu.js";
 import { REPORT, STATUS_TIMEOUT_MS, undisturbed } from "../support/faults.js";
 import { hasMemory, neverReplies, serveBackend } from "../support/grpc.js";
-import { freePort, hasPs, isLinux, kernelAgeMs, kernelCpuMs, startScript } from "../support/processes.js";
+import { freePort, hasPs, isLinux, startScript } from "../support/processes.js";
 
 const HOUR_MS = 3_600_000;
 const RealDate = Date;
@@ -25,23 +26,6 @@ function setClock(byMs: number) {
   onTestFinished(() => void vi.unstubAllGlobals());
 }
 
-/** Where the CPU time of a process stands by the kernel's word, and when it was zero. */
-function look(pid: number) {
-  const at = performance.now();
-  return { at, cpuMs: kernelCpuMs(pid), start: { at: at - kernelAgeMs(pid), cpuMs: 0 } };
-}
-
-type Look = Pick<ReturnType<typeof look>, "at" | "cpuMs">;
-/** Just before a sample, and just after it: however long the machine lets us wait, what was sampled lies in between. */
-type Around = [before: Look, after: Look];
-
-function expectPercent(percent: unknown, from: Around, to: Around, stepMs: number) {
-  const lowest = (to[0].cpuMs - from[1].cpuMs - stepMs) / (to[1].at - from[0].at + stepMs);
-  const highest = (to[1].cpuMs - from[0].cpuMs + stepMs) / (to[0].at - from[1].at - stepMs);
-  expect(percent).toBeGreaterThanOrEqual(Math.max(0, 100 * lowest));
-  expect(percent).toBeLessThanOrEqual(100 * highest);
-}
-
 const readers: [string, ProcessReader, isMissing: boolean, intervalMs: number, stepMs: number][] = [
   ["/proc", procfs, !isLinux, 600, 20],
   ["ps-list and pidusage", portable, !isLinux || !hasPs, 1800, 1000],
@@ -51,9 +35,7 @@ for (const [name, reader, isMissing, intervalMs, stepMs] of readers) {
   describe.skipIf(isMissing)(`CPU by ${name}`, () => {
     it("is right though the clock is set by an hour, also in the middle of a sample", async () => {
       const { pid } = await startScript("burn.mjs");
-      const first = look(pid);
-      let previous = await sampleWith(reader, pid);
-      let from: Around = [first, look(pid)];
+      let [previous, from] = await lookAround([pid], () => sampleWith(reader, pid));
       const { startTime } = previous;
       for (const byMs of [-HOUR_MS, HOUR_MS]) {
         await delay(intervalMs);
@@ -64,9 +46,9 @@ for (const [name, reader, isMissing, intervalMs, stepMs] of readers) {
             return reader.usage(processes);
           },
         };
-        const before = look(pid);
-        const sample = await sampleWith(settingClock, pid, { previous, startTime });
-        const to: Around = [before, look(pid)];
+        const [sample, to] = await lookAround([pid], () =>
+          sampleWith(settingClock, pid, { previous, startTime }),
+        );
         expect(sample.history.cpu.base).toBe(previous.history.cpu.latest);
         expectPercent(sample.cpuPercent, from, to, stepMs);
         [previous, from] = [sample, to];
@@ -79,9 +61,9 @@ for (const [name, reader, isMissing, intervalMs, stepMs] of readers) {
       await delay(intervalMs);
       for (const byMs of [-HOUR_MS, HOUR_MS]) {
         setClock(byMs);
-        const before = look(pid);
-        const { cpuPercent } = await sampleWith(reader, pid, { startTime });
-        expectPercent(cpuPercent, [before.start, before.start], [before, look(pid)], stepMs);
+        const start = lookAtStart(pid);
+        const [sample, to] = await lookAround([pid], () => sampleWith(reader, pid, { startTime }));
+        expectPercent(sample.cpuPercent, [start, start], to, stepMs);
       }
     });
   });
@@ -95,9 +77,7 @@ describe.skipIf(!isLinux)("a clock that is set back and forward by an hour", () 
     await undisturbed(async ({ models, pid, monitor }) => {
       models.register({ name: "burning", address: nobody, pid: burning.pid });
       models.register({ name: "silent", address: silent.address, pid });
-      const first = look(burning.pid);
-      await monitor("burning");
-      let from: Around = [first, look(burning.pid)];
+      let [, from] = await lookAround([burning.pid], () => monitor("burning"));
       for (const byMs of [-HOUR_MS, HOUR_MS]) {
         const deadline = monitor("silent");
         await delay(STATUS_TIMEOUT_MS / 2);
@@ -106,9 +86,7 @@ describe.skipIf(!isLinux)("a clock that is set back and forward by an hour", () 
           state: -1,
           status_error: { code: "DEADLINE_EXCEEDED" },
         });
-        const before = look(burning.pid);
-        const { json } = await monitor("burning");
-        const to: Around = [before, look(burning.pid)];
+        const [{ json }, to] = await lookAround([burning.pid], () => monitor("burning"));
         expect(json).toMatchObject({ state: -1, status_error: { code: "UNAVAILABLE" } });
         expectPercent(json.cpu_percent, from, to, 20);
         from = to;
