@@ -1,39 +1,20 @@
-import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 import { expect, it, onTestFinished } from "vitest";
 import { openApiDocument } from "../../lib/index.js";
+import { startExample } from "../support/example.js";
 import { json, type RequestOptions, send } from "../support/http.js";
 import { Description } from "../support/openapi.js";
 import { isLinux } from "../support/processes.js";
-
-/** Starts the example on a free port until the end of the test, and resolves with its URL once its models are loaded. */
-async function startExample(): Promise<string> {
-  const server = spawn(process.execPath, ["build/examples/server.js"], {
-    cwd: fileURLToPath(new URL("../..", import.meta.url)),
-    env: { ...process.env, PORT: "0" },
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  onTestFinished(async () => {
-    const exited = once(server, "exit");
-    if (server.kill("SIGTERM")) await exited;
-  });
-  for await (const line of createInterface({ input: server.stdout })) {
-    const [url] = /http:\/\/[\d.:]+\d/.exec(line) ?? [];
-    if (!url) continue;
-    // What it prints later is not of interest, but the pipe must not fill up.
-    server.stdout.resume();
-    return url;
-  }
-  throw new Error("the example ended before it was ready");
-}
 
 it.skipIf(!isLinux)(
   "the example serves its description, and answers by it",
   { timeout: 60_000 },
   async () => {
-    const url = await startExample();
+    const { url, server } = await startExample();
+    onTestFinished(async () => {
+      const exited = once(server, "exit");
+      if (server.kill("SIGTERM")) await exited;
+    });
     const { headers, json: document } = await send(`${url}/openapi.json`);
     expect(headers["content-type"]).toBe("application/json; charset=utf-8");
     expect(document).toEqual(openApiDocument());

@@ -19,7 +19,8 @@ export async function startExample() {
   }
   // What backends print later is not of interest, but the pipe must not fill up.
   server.stdout.resume();
-  return { server, lines, curls: lines.filter((line) => line.trim().startsWith("curl ")) };
+  const url = lines.map((line) => /http:\/\/[\d.:]+\d/.exec(line)?.[0]).find(Boolean) ?? "";
+  return { server, url, lines, curls: lines.filter((line) => line.trim().startsWith("curl ")) };
 }
 
 /** A process and all that descends from it, by the kernel. */
