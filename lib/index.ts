@@ -5,6 +5,7 @@
  *
  * @module express-backend-monitor
  */
+export type { MonitorAnswer } from "./answer.js";
 export {
   BackendCallError,
   type BackendClient,
@@ -28,7 +29,6 @@ export type { LoadedModel } from "./model.js";
 export {
   BackendMonitor,
   type BackendMonitorOptions,
-  type MonitorAnswer,
   type ShutdownOptions,
 } from "./monitor.js";
 export {

@@ -1,4 +1,5 @@
 import { setImmediate } from "node:timers/promises";
+import { type MonitorAnswer, NOTHING_KNOWN, type SystemUsage, systemUsage } from "./answer.js";
 import {
   BackendCallError,
   type BackendClientFactory,
@@ -55,40 +56,6 @@ export interface BackendMonitorOptions {
 export interface ShutdownOptions {
   /** Neither wait for the model to be idle nor call `Free`. Default false. */
   force?: boolean | undefined;
-}
-
-/**
- * What the monitor tells of one model; the members after `memory` are there where the backend reports no memory. Whoever asked
- * at the same time has the same object.
- */
-export interface MonitorAnswer {
-  /** `0` uninitialized, `1` busy, `2` ready, `-1` error or unknown; a backend may report others. */
-  readonly state: number;
-  /** What it holds, by the backend's own word or the operating system's. */
-  readonly memory: {
-    /** Bytes; `null` where neither the backend nor the operating system tells. */
-    readonly total: bigint | null;
-    /** The parts of it, in bytes. */
-    readonly breakdown: Readonly<Record<string, bigint>>;
-  };
-  /** From the operating system, summed over the process tree; `null` where it does not tell. */
-  readonly memory_info?: {
-    /** Bytes in memory: `memory.total`, as a plain number. */
-    readonly rss: number | null;
-    /** Bytes of address space. */
-    readonly vms: number | null;
-  };
-  /** `100 × rss ÷ the machine's physical memory`. */
-  readonly memory_percent?: number | null;
-  /** 100 is one core fully used, summed over the process tree. */
-  readonly cpu_percent?: number | null;
-  /** Why the backend's `Status` call failed, where it did. */
-  readonly status_error?: {
-    /** The name of a gRPC status, such as `UNIMPLEMENTED`. */
-    readonly code: string;
-    /** What the backend, or gRPC, said. */
-    readonly message: string;
-  };
 }
 
 const DEFAULT_STATUS_TIMEOUT_MS = 2_000;
@@ -254,12 +221,7 @@ export class BackendMonitor {
     if (pid === undefined) throw new Error("no process of it can be seen on this machine");
     const sample = await sampleProcess(pid, { startTime, previous: this.#samples.get(name) });
     if (this.#connections.has(name)) this.#samples.set(name, sample);
-    return {
-      memory: { total: BigInt(sample.rss), breakdown: mapValues(sample.breakdown, BigInt) },
-      memory_info: { rss: sample.rss, vms: sample.vms },
-      memory_percent: sample.memoryPercent,
-      cpu_percent: sample.cpuPercent,
-    };
+    return systemUsage(sample);
   }
 
   #tellFallback(name: string, model: LoadedModel, code: string, reason: string): void {
@@ -294,16 +256,6 @@ export class BackendMonitor {
   }
 }
 
-/** The members of an answer that the operating system gives. */
-type SystemUsage = Pick<MonitorAnswer, "memory" | "memory_info" | "memory_percent" | "cpu_percent">;
-
-const NOTHING_KNOWN: SystemUsage = {
-  memory: { total: null, breakdown: {} },
-  memory_info: { rss: null, vms: null },
-  memory_percent: null,
-  cpu_percent: null,
-};
-
 /** A host's own client may have `null` for what is not there, as proto-loader does. */
 function hasMemory(memory: MemoryUsage | null | undefined): memory is MemoryUsage {
   return !!memory && (memory.total > 0 || Object.keys(memory.breakdown).length > 0);
@@ -322,10 +274,6 @@ function bothFailed(name: string, failure: BackendCallError, cause: unknown): Ba
       `process can't be sampled (${detail(reason)})`,
     { cause: new AggregateError([failure, cause]) },
   );
-}
-
-function mapValues<T, U>(record: Readonly<Record<string, T>>, map: (value: T) => U): Record<string, U> {
-  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value)]));
 }
 
 export const monitorOptionChecks: Record<keyof BackendMonitorOptions, OptionCheck> = {
