@@ -53,12 +53,12 @@ describe("bearerAuth", () => {
   });
 
   it.each([
-    [undefined, /takes an array of at least one token, got undefined/],
-    ["s3cret", /takes an array of at least one token, got a string/],
-    [[], /got an empty one/],
-    [["ok", ""], /token 1 is not a token of visible ASCII characters/],
-    [[7], /token 0 .* but a number/],
-    [["s3cret word"], /token 0/],
+    [undefined, /takes an array of at least one: a token .*, got undefined/],
+    ["s3cret", /takes an array of at least one: a token .*, got a string/],
+    [[], /got an empty array/],
+    [["ok", ""], /a token of visible ASCII characters .*, got an array with an empty string at index 1/],
+    [[7], /got an array with a number at index 0/],
+    [["s3cret word"], /got an array with a string at index 0/],
   ])("refuses %j, and does not show it", (tokens, message) => {
     const create = () => bearerAuth(tokens as string[]);
     expect(create).toThrow(TypeError);

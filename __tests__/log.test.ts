@@ -12,18 +12,10 @@ import {
   type Logger,
   type ModelRegistry,
 } from "../lib/index.js";
-import {
-  type BackendCalls,
-  fails,
-  frees,
-  hasMemory,
-  isOk,
-  neverReplies,
-  replies,
-  serveBackend,
-} from "./support/grpc.js";
+import { type BackendCalls, fails, frees, hasMemory, isOk, replies, serveBackend } from "./support/grpc.js";
 import { json, serveHttp } from "./support/http.js";
 import { isLinux, start, startScript } from "./support/processes.js";
+import { createSupervisor, nasty } from "./support/supervisor.js";
 
 interface Line {
   level: "info" | "error";
@@ -112,6 +104,7 @@ describe("a logger that is", () => {
     const send = await serveHttp(express().use(createBackendMonitorRouter({ registry, logger })));
     await send("/backend/shutdown", json({ model: "m" }));
     await send("/backend/monitor?model=broken");
+    // Told once, though the monitor and the router both see it.
     await expect.poll(read).toEqual([
       {
         level: "info",
@@ -124,6 +117,26 @@ describe("a logger that is", () => {
         message: expect.stringMatching(/^express-backend-monitor: InternalError: .*the database is down/s),
       },
     ]);
+  });
+
+  it("told once of a client of a host's own that fails in a way of its own", async () => {
+    const { logger, lines } = keeping();
+    const registry = {
+      get: () => ({ name: "m", address: "127.0.0.1:1" }),
+      list: () => [],
+      shutdown: () => {},
+    };
+    const createClient = () => ({
+      status: () => Promise.reject(Object.create(null)),
+      health: async () => true,
+      free: async () => {},
+      close: () => {},
+    });
+    const send = await serveHttp(
+      express().use(createBackendMonitorRouter({ registry, createClient, logger })),
+    );
+    expect((await send("/backend/monitor?model=m")).status).toBe(500);
+    expect(lines).toHaveLength(1);
   });
 
   it("left out is silence", async () => {
@@ -157,6 +170,40 @@ describe.skipIf(!isLinux)("a shutdown is told of", () => {
       ),
     ]);
     expect(lines[0]?.level).toBe("info");
+  });
+
+  it("also where it cancels a start, with the processes that this ended", async () => {
+    const { logger, messages } = keeping();
+    const { supervisor } = createSupervisor();
+    const { start: options, processes } = nasty("never");
+    const started = expect(supervisor.start(options)).rejects.toThrow("was cancelled");
+    await expect.poll(processes).toHaveLength(1);
+    const monitor = new BackendMonitor({ registry: supervisor, logger });
+    await expect(monitor.shutdown("m")).rejects.toThrow("is not loaded");
+    await expect(monitor.shutdown("m")).rejects.toThrow("is not loaded");
+    await started;
+    expect(messages()).toEqual([
+      expect.stringMatching(/: model_not_loaded after \d+ ms, 1 process ended: model "m" is not loaded$/),
+      expect.stringMatching(/: model_not_loaded after \d+ ms: model "m" is not loaded$/),
+    ]);
+  });
+
+  it("without a number where no process of it can be seen, or a registry says nonsense", async () => {
+    const { logger, messages } = keeping();
+    const registry = new InMemoryModelRegistry();
+    registry.register({ name: "far", address: "127.0.0.1:1", stop: () => {} });
+    await new BackendMonitor({ registry, logger }).shutdown("far");
+    for (const nonsense of [Number.NaN, -1, "5"]) {
+      let isListed = true;
+      const get = (name: string) => (isListed ? { name, address: "127.0.0.1:1" } : undefined);
+      const shutdown = () => {
+        isListed = false;
+        return nonsense as number;
+      };
+      await new BackendMonitor({ registry: { get, list: () => [], shutdown }, logger }).shutdown("odd");
+    }
+    expect(messages()).toHaveLength(4);
+    for (const message of messages()) expect(message).toMatch(/: stopped after \d+ ms$/);
   });
 
   it("with the processes that a supervisor ended", async () => {
@@ -213,19 +260,13 @@ describe.skipIf(!isLinux)("a shutdown is told of", () => {
 describe.skipIf(!isLinux)("a fallback is told of", () => {
   it("once for each reason, and not at each poll", async () => {
     const { logger, messages } = keeping();
-    let Status = unimplemented;
-    const { monitor, stop } = await monitored(
-      logger,
-      { Status: (call, reply) => Status(call, reply), Health: isOk },
-      { statusTimeoutMs: 200 },
-    );
+    const { monitor, stop } = await monitored(logger, { Status: unimplemented, Health: isOk });
     for (let polls = 0; polls < 3; polls++) await monitor.status("m");
     const first =
       'model "m" is monitored by the operating system, as its Status call failed: UNIMPLEMENTED: ';
     expect(messages()).toEqual([`express-backend-monitor: ${first}no such method`]);
 
     stop();
-    Status = neverReplies;
     for (let polls = 0; polls < 3; polls++) await monitor.status("m");
     expect(messages().slice(1)).toEqual([expect.stringMatching(/Status call failed: UNAVAILABLE: /)]);
   });
@@ -259,6 +300,17 @@ describe.skipIf(!isLinux)("a fallback is told of", () => {
     expect(lines).toEqual([
       { level: "error", message: expect.stringMatching(/BackendError: model "nowhere"/) },
     ]);
+  });
+
+  it("not where there is no process either", async () => {
+    const { logger, lines } = keeping();
+    const { address } = await serveBackend({ Status: replies({ state: 2 }) });
+    const registry = new InMemoryModelRegistry();
+    registry.register({ name: "m", address });
+    const monitor = new BackendMonitor({ registry, logger });
+    onTestFinished(() => monitor.close());
+    expect(await monitor.status("m")).toMatchObject({ state: 2, memory: { total: null } });
+    expect(lines).toEqual([]);
   });
 
   it("in one line, whatever the backend says", async () => {

@@ -84,7 +84,7 @@ const isWrong: [what: string, call: () => unknown, message: string][] = [
   [
     "bearerAuth that was not called",
     router({ registry, authorize: bearerAuth }),
-    `createBackendMonitorRouter: option "authorize" takes ${HANDLER}, got bearerAuth itself; call it with your tokens`,
+    `createBackendMonitorRouter: option "authorize" takes ${HANDLER}, got bearerAuth itself; call it`,
   ],
   [
     "a handler for errors as guard",
@@ -227,15 +227,23 @@ const isWrong: [what: string, call: () => unknown, message: string][] = [
     'BackendSupervisor: option "createClient" takes a function of one argument, the model, such as grpcBackendClient() returns, got an object',
   ],
 
-  ["a string of tokens", auth("s3cret"), "bearerAuth takes an array of at least one token, got a string"],
-  ["no token at all", auth([]), "bearerAuth takes an array of at least one token, got an empty one"],
-  ["an empty token", auth(["s3cret", ""]), `bearerAuth: token 1 is not ${TOKEN}, but an empty string`],
+  ["a string of tokens", auth("s3cret"), `bearerAuth takes an array of at least one: ${TOKEN}, got a string`],
+  ["no token at all", auth([]), `bearerAuth takes an array of at least one: ${TOKEN}, got an empty array`],
+  [
+    "an empty token",
+    auth(["s3cret", ""]),
+    `bearerAuth takes an array of at least one: ${TOKEN}, got an array with an empty string at index 1`,
+  ],
   [
     "a token from a variable that is not set",
     auth([undefined]),
-    `bearerAuth: token 0 is not ${TOKEN}, but undefined`,
+    `bearerAuth takes an array of at least one: ${TOKEN}, got an array with undefined at index 0`,
   ],
-  ["a token with its scheme", auth(["Bearer s3cret"]), `bearerAuth: token 0 is not ${TOKEN}, but a string`],
+  [
+    "a token with its scheme",
+    auth(["Bearer s3cret"]),
+    `bearerAuth takes an array of at least one: ${TOKEN}, got an array with a string at index 0`,
+  ],
   [
     "an empty token for backends",
     client({ token: "" }),
@@ -324,6 +332,7 @@ describe("a gRPC target", () => {
     "host.docker.internal:65535",
     "unix:/run/llama.sock",
     "unix:run/llama.sock",
+    "unix:/Users/me/Library/Application Support/llama.sock",
     "unix:///run/llama.sock",
     "dns:backend:50051",
     "dns:///backend:50051",
@@ -340,6 +349,8 @@ describe("a gRPC target", () => {
     "",
     " ",
     "127.0.0.1:50051 ",
+    " 127.0.0.1:50051",
+    "dns:my backend:50051",
     "127.0.0.1:",
     "127.0.0.1:port",
     "127.0.0.1:0",

@@ -182,7 +182,7 @@ describe("the types of express-backend-monitor", () => {
       unregister(name: string): boolean;
       get(name: string): api.LoadedModel | undefined | Promise<api.LoadedModel>;
       list(): Promise<api.LoadedModel[]>;
-      shutdown(name: string, options?: Partial<api.RegistryShutdownOptions>): Promise<number>;
+      shutdown(name: string, options?: Partial<api.RegistryShutdownOptions>): Promise<number | undefined>;
     }>();
   });
 

@@ -1,7 +1,6 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { RequestHandler } from "express";
-import { kindOf } from "./message.js";
-import { bearerToken } from "./options.js";
+import { bearerToken, checkValue, someOf } from "./options.js";
 import { sendError } from "./response.js";
 
 /**
@@ -15,17 +14,8 @@ import { sendError } from "./response.js";
  * @throws {TypeError} where there is no token, or one that no header could carry. It does not show the token.
  */
 export function bearerAuth(tokens: readonly string[]): RequestHandler {
-  if (!Array.isArray(tokens) || tokens.length === 0) {
-    const got = Array.isArray(tokens) ? "an empty one" : kindOf(tokens);
-    throw new TypeError(`bearerAuth takes an array of at least one token, got ${got}`);
-  }
-  const expected = tokens.map((token: string, index) => {
-    if (!bearerToken.accepts(token)) {
-      const got = bearerToken.describe(token);
-      throw new TypeError(`bearerAuth: token ${index} is not ${bearerToken.takes}, but ${got}`);
-    }
-    return digest(token);
-  });
+  checkValue("bearerAuth", tokens, someOf(bearerToken));
+  const expected = tokens.map(digest);
 
   return function bearerAuthGuard(req, res, next) {
     const token = /^Bearer +([\x21-\x7e]+) *$/i.exec(req.headers.authorization ?? "")?.[1] ?? "";

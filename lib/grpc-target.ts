@@ -12,7 +12,7 @@ export const grpcTarget: OptionCheck = {
 };
 
 function isGrpcTarget(target: string): boolean {
-  if (/[\p{Cc}\s]/u.test(target)) return false;
+  if (/\p{Cc}/u.test(target)) return false;
   const [, scheme, path = target] = /^(unix|dns|ipv4|ipv6):(.*)$/.exec(target) ?? [];
   switch (scheme) {
     case "unix":
@@ -36,5 +36,5 @@ function isHostAndPort(text: string, accepts: (host: string) => boolean): boolea
 }
 
 function isHost(host: string): boolean {
-  return host !== "" && !host.includes("/");
+  return /^[^\s/]+$/.test(host);
 }

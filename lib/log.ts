@@ -2,7 +2,6 @@ import { inspect } from "node:util";
 import type { MonitorError } from "./errors.js";
 import { detail, printable, quote } from "./message.js";
 import { isSameBackend, type LoadedModel } from "./model.js";
-import { TerminateError } from "./process/terminate-error.js";
 
 /** Where the monitor tells what it did: `console`, pino and winston are such loggers as they are. */
 export interface Logger {
@@ -42,31 +41,33 @@ export class Log {
 
   /** Told once for each shutdown, however many asked for it. */
   stopped(name: string, startedAt: number, processes: number | undefined): void {
-    this.#write("info", outcomeOf(name, "stopped", startedAt, processes));
+    if (this.#logger) this.#write("info", outcomeOf(name, "stopped", startedAt, processes));
   }
 
   /** The same for one that came to nothing. */
-  notStopped(name: string, startedAt: number, failure: MonitorError): void {
-    const outcome = outcomeOf(name, failure.type, startedAt, endedBefore(failure));
+  notStopped(name: string, startedAt: number, processes: number | undefined, failure: MonitorError): void {
+    if (!this.#logger) return;
+    const outcome = outcomeOf(name, failure.type, startedAt, processes);
     if (isOurs(failure)) this.#write("error", `${outcome}: ${show(failure)}`);
     else this.#write("info", `${outcome}: ${failure.message}`);
   }
 
   /** What is a client's mistake, it is told itself. */
   failure(failure: MonitorError): void {
-    if (isOurs(failure)) this.#write("error", show(failure));
+    if (this.#logger && isOurs(failure)) this.#write("error", show(failure));
   }
 
   forget(name: string): void {
     this.#told.delete(name);
   }
 
-  /** In `message` is what others said. Whoever made a request has their answer: a logger that fails is not to bring the server down. */
+  /** In `message` is what others said: no line of theirs is to begin where those of the log do. */
   async #write(level: keyof Logger, message: string): Promise<void> {
+    const text = printable(message).replaceAll("\n", "\n    ");
     try {
-      await this.#logger?.[level](printable(`express-backend-monitor: ${message}`));
+      await this.#logger?.[level](`express-backend-monitor: ${text}`);
     } catch {
-      // There is nobody to tell.
+      // Whoever made the request has their answer: a logger that fails is not to bring the server down.
     }
   }
 }
@@ -79,15 +80,6 @@ function outcomeOf(name: string, outcome: string, startedAt: number, processes: 
   const durationMs = Math.round(performance.now() - startedAt);
   const ended = processes === undefined ? "" : `, ${processes} process${processes === 1 ? "" : "es"} ended`;
   return `shutdown of model ${quote(name)}: ${outcome} after ${durationMs} ms${ended}`;
-}
-
-/** How many processes were ended before others could not be, where that is known. */
-function endedBefore({ cause }: MonitorError): number | undefined {
-  try {
-    return cause instanceof TerminateError ? cause.ended : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 /** What a registry threw may throw again when it is looked at. */

@@ -132,9 +132,14 @@ export class BackendMonitor {
   }
 
   /** The same, and the log is told why it failed, where it does. */
-  #told<T>(work: Promise<T>): Promise<T> {
-    work.catch((error) => this.#log.failure(asMonitorError(error)));
-    return work;
+  async #told<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (error) {
+      const failure = asMonitorError(error);
+      this.#log.failure(failure);
+      throw failure;
+    }
   }
 
   async #ask(name: string, model: LoadedModel): Promise<MonitorAnswer> {
@@ -142,9 +147,10 @@ export class BackendMonitor {
     try {
       const { state, memory } = await this.#askStatus(name, model);
       if (hasMemory(memory)) return { state, memory };
-      this.#tellFallback(name, model, "OK", "its Status reports no memory");
       // The call itself succeeded: its state is the answer, whether or not the rest is to be had.
-      return { state, ...(await this.#sample(name, model).catch(() => NOTHING_KNOWN)) };
+      const usage = await this.#sample(name, model).catch(() => undefined);
+      if (usage) this.#tellFallback(name, model, "OK", "its Status reports no memory");
+      return { state, ...(usage ?? NOTHING_KNOWN) };
     } catch (error) {
       const failure = BackendCallError.from(error);
       // In its turn: Health is on its way then, and the backend busy with it.

@@ -27,6 +27,20 @@ export const aFunction: OptionCheck = {
   accepts: (value) => typeof value === "function",
 };
 
+/** A function that takes so many arguments at most, and is not the one that only makes such a function. */
+export function functionWith(
+  maxArguments: number,
+  maker: (...args: never[]) => unknown,
+): Omit<OptionCheck, "takes"> {
+  return {
+    accepts: (value) => typeof value === "function" && value.length <= maxArguments && value !== maker,
+    describe: (value) => {
+      if (value === maker) return `${maker.name} itself; call it`;
+      return typeof value === "function" ? `a function of ${value.length} arguments` : describe(value);
+    },
+  };
+}
+
 export const aBoolean: OptionCheck = {
   takes: "true or false",
   accepts: (value) => typeof value === "boolean",
@@ -52,12 +66,12 @@ export const processStart: OptionCheck = {
   accepts: (value) => Number.isFinite(value),
 };
 
-export const bearerToken = {
+export const bearerToken: OptionCheck = {
   takes: "a token of visible ASCII characters without a space",
-  accepts: (value: unknown) => typeof value === "string" && /^[\x21-\x7e]+$/.test(value),
+  accepts: (value) => typeof value === "string" && /^[\x21-\x7e]+$/.test(value),
   // It may be a secret.
-  describe: (value: unknown) => (value === "" ? "an empty string" : kindOf(value)),
-} satisfies OptionCheck;
+  describe: (value) => (value === "" ? "an empty string" : kindOf(value)),
+};
 
 /** An object that has these methods. */
 export function objectWith(...methods: string[]): OptionCheck {
@@ -76,14 +90,13 @@ export function objectWith(...methods: string[]): OptionCheck {
 
 /** An array, each of it accepted by `check`. It is not empty, which most likely is a mistake. */
 export function someOf(check: OptionCheck): OptionCheck {
-  const nameOf = check.describe ?? describe;
   return {
     takes: `an array of at least one: ${check.takes}`,
     accepts: (value) => Array.isArray(value) && value.length > 0 && value.every(check.accepts),
     describe: (value) => {
-      if (!Array.isArray(value)) return nameOf(value);
+      if (!Array.isArray(value)) return nameOf(value, check);
       const index = value.findIndex((item) => !check.accepts(item));
-      return index < 0 ? "an empty array" : `an array with ${nameOf(value[index])} at index ${index}`;
+      return index < 0 ? "an empty array" : `an array with ${nameOf(value[index], check)} at index ${index}`;
     },
   };
 }
@@ -101,7 +114,7 @@ export function oneOrSomeOf(check: OptionCheck): OptionCheck {
 /** @throws {TypeError} naming the function, what it got and what it takes. */
 export function checkValue(caller: string, value: unknown, check: OptionCheck): void {
   if (check.accepts(value)) return;
-  throw new TypeError(`${caller} takes ${check.takes}, got ${(check.describe ?? describe)(value)}`);
+  throw new TypeError(`${caller} takes ${check.takes}, got ${nameOf(value, check)}`);
 }
 
 export function required(check: OptionCheck): OptionCheck {
@@ -128,8 +141,11 @@ export function checkOptions(caller: string, options: unknown, checks: Record<st
   for (const [name, check] of Object.entries(checks)) {
     const value = given.get(name);
     if (value === undefined ? check.required : !check.accepts(value)) {
-      const got = (check.describe ?? describe)(value);
-      throw new TypeError(`${caller}: option "${name}" takes ${check.takes}, got ${got}`);
+      throw new TypeError(`${caller}: option "${name}" takes ${check.takes}, got ${nameOf(value, check)}`);
     }
   }
+}
+
+function nameOf(value: unknown, check: OptionCheck): string {
+  return (check.describe ?? describe)(value);
 }

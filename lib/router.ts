@@ -4,9 +4,8 @@ import { bearerAuth } from "./bearer-auth.js";
 import { readJsonBody } from "./body.js";
 import { asMonitorError, InvalidRequestError } from "./errors.js";
 import { Log } from "./log.js";
-import { describe } from "./message.js";
 import { BackendMonitor, type BackendMonitorOptions, monitorOptionChecks } from "./monitor.js";
-import { checkOptions, type OptionCheck, oneOrSomeOf, someOf } from "./options.js";
+import { checkOptions, functionWith, type OptionCheck, oneOrSomeOf, someOf } from "./options.js";
 import { RequestReader } from "./request.js";
 import { sendError, sendJson } from "./response.js";
 
@@ -30,11 +29,7 @@ export interface BackendMonitorRouterOptions extends BackendMonitorOptions {
 const expressHandler: OptionCheck = {
   takes: "an Express handler (req, res, next)",
   // With a fourth argument, it would be one for errors, and let everybody pass who makes none.
-  accepts: (value) => typeof value === "function" && value.length <= 3 && value !== bearerAuth,
-  describe: (value) => {
-    if (value === bearerAuth) return "bearerAuth itself; call it with your tokens";
-    return typeof value === "function" ? `a function of ${value.length} arguments` : describe(value);
-  },
+  ...functionWith(3, bearerAuth),
 };
 
 /**

@@ -38,6 +38,11 @@ interface ShutdownContext {
   readonly terminateTimeoutMs: number;
 }
 
+/** How many processes a shutdown has ended so far; absent where the registry does not tell. */
+interface Toll {
+  processes?: number | undefined;
+}
+
 interface Shutdown {
   readonly done: Promise<void>;
   /** Skips what is left of the waiting. */
@@ -71,25 +76,25 @@ export class Shutdowns {
   async #logged(name: string, hurry: AbortSignal): Promise<void> {
     const { log } = this.#context;
     const startedAt = performance.now();
+    const toll: Toll = {};
     try {
-      log.stopped(name, startedAt, await this.#stop(name, hurry));
+      await this.#stop(name, hurry, toll);
+      log.stopped(name, startedAt, toll.processes);
     } catch (error) {
       const failure = asMonitorError(error);
-      log.notStopped(name, startedAt, failure);
+      log.notStopped(name, startedAt, toll.processes, failure);
       throw failure;
     }
   }
 
-  /** Returns how many processes were ended, where the registry tells. */
-  async #stop(name: string, hurry: AbortSignal): Promise<number | undefined> {
+  async #stop(name: string, hurry: AbortSignal, toll: Toll): Promise<void> {
     const model = await this.#drain(name, hurry).catch(async (error) => {
-      if (error instanceof ModelNotLoadedError) await this.#cancelStart(name, hurry.aborted);
+      if (error instanceof ModelNotLoadedError) await this.#cancelStart(name, hurry.aborted, toll);
       throw error;
     });
     await this.#free(name, model, hurry);
-    const ended = await this.#terminate(name, model, hurry.aborted);
+    await this.#terminate(name, model, hurry.aborted, toll);
     this.#context.forget(name);
-    return ended;
   }
 
   /** Waits until the model is idle, or until there is a hurry. */
@@ -137,10 +142,8 @@ export class Shutdowns {
     }
   }
 
-  async #terminate(name: string, model: LoadedModel, force: boolean): Promise<number | undefined> {
-    const ended = await this.#haveStopped(name, force, (options) =>
-      this.#context.registry.shutdown(name, options),
-    );
+  async #terminate(name: string, model: LoadedModel, force: boolean, toll: Toll): Promise<void> {
+    await this.#haveStopped(name, force, toll, (options) => this.#context.registry.shutdown(name, options));
     const listed = await lookUp(this.#context.registry, name, this.#context.statusTimeoutMs);
     if (listed && isSameBackend(listed, model)) {
       throw new InternalError(
@@ -148,33 +151,43 @@ export class Shutdowns {
           "the process and take the model off the list",
       );
     }
-    return typeof ended === "number" ? ended : undefined;
   }
 
   /** A model that is not listed may be about to be. Whoever asked for its shutdown does not want that. */
-  async #cancelStart(name: string, force: boolean): Promise<void> {
-    await this.#haveStopped(name, force, (options) => this.#context.registry.cancelStart?.(name, options));
+  async #cancelStart(name: string, force: boolean, toll: Toll): Promise<void> {
+    const { registry } = this.#context;
+    await this.#haveStopped(name, force, toll, (options) => registry.cancelStart?.(name, options));
+    // Most of the time there was no start to cancel.
+    toll.processes ||= undefined;
   }
 
   async #haveStopped(
     name: string,
     force: boolean,
+    toll: Toll,
     stop: (options: RegistryShutdownOptions) => unknown,
-  ): Promise<unknown> {
+  ): Promise<void> {
     const timeoutMs = this.#context.terminateTimeoutMs;
     try {
-      return await withDeadline(
+      const ended = await withDeadline(
         timeoutMs + REGISTRY_SHUTDOWN_MARGIN_MS,
         (signal) => stop({ force, timeoutMs, signal }),
         () => new BackendError(`model ${quote(name)} could not be stopped in time; it may still be running`),
       );
+      if (isCount(ended)) toll.processes = ended;
     } catch (cause) {
       if (cause instanceof MonitorError) throw cause;
       if (cause instanceof TerminateError) {
+        toll.processes = cause.ended;
         throw new BackendError(`model ${quote(name)} could not be stopped; ${cause.message}`, { cause });
       }
       const message = `the registry failed to stop model ${quote(name)}; the server's logger is told why`;
       throw new InternalError(message, { cause });
     }
   }
+}
+
+/** A host's own registry may return anything. */
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && Number(value) >= 0;
 }

@@ -38,7 +38,13 @@ const examples: Example[] = [
   { file: "minimal.ts", answers: ["200 2", "200 model stopped"], otherLines: 1 },
   {
     file: "auth.ts",
-    answers: ["200 Hello!", "401 invalid_request_error", "200 2", "403 forbidden", "200 model stopped"],
+    answers: [
+      "200 Hello!",
+      "401 invalid_request_error",
+      "200 2",
+      "401 invalid_request_error",
+      "200 model stopped",
+    ],
   },
   { file: "own-registry.ts", answers: ["200 2", "200 model stopped", "200 []"], otherLines: 1 },
   {

@@ -278,6 +278,7 @@ describe("what a backend says of an error", () => {
     );
     expect(lines).toEqual([expect.stringContaining("boom")]);
     expect(lines[0]).not.toMatch(OBEYED);
+    expect(lines[0]).not.toMatch(/^\[INFO\]/m);
   });
 });
 

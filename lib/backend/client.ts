@@ -9,9 +9,8 @@ import {
   type ServiceError,
   status as statusCodes,
 } from "@grpc/grpc-js";
-import { describe } from "../message.js";
 import type { LoadedModel } from "../model.js";
-import { bearerToken, checkOptions, type OptionCheck } from "../options.js";
+import { bearerToken, checkOptions, functionWith, type OptionCheck } from "../options.js";
 import type { BackendService } from "./service.js";
 import type { BackendStatus } from "./status.js";
 
@@ -50,11 +49,7 @@ export type BackendClientFactory = (model: LoadedModel) => BackendClient;
 export const clientFactory: OptionCheck = {
   takes: "a function of one argument, the model, such as grpcBackendClient() returns",
   // Express handlers have three: a guard in the wrong place would only be noticed at the first request.
-  accepts: (value) => typeof value === "function" && value.length <= 1 && value !== grpcBackendClient,
-  describe: (value) => {
-    if (value === grpcBackendClient) return "grpcBackendClient itself; call it";
-    return typeof value === "function" ? `a function of ${value.length} arguments` : describe(value);
-  },
+  ...functionWith(1, grpcBackendClient),
 };
 
 /** Options of {@link grpcBackendClient}. */

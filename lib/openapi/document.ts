@@ -18,7 +18,12 @@ export interface OpenApiDocument {
     /** What the API is for. */
     description: string;
     /** That of this package. */
-    license: Record<"name" | "identifier", string>;
+    license: {
+      /** What it is called. */
+      name: string;
+      /** As SPDX has it. */
+      identifier: string;
+    };
   };
   /** Where the paths begin: at first at `/`, the root of the server. Change it where the router is under a prefix. */
   servers: {
@@ -28,7 +33,12 @@ export interface OpenApiDocument {
     description?: string;
   }[];
   /** The headings that operations are listed under. */
-  tags: Record<"name" | "description", string>[];
+  tags: {
+    /** What operations refer to in their `tags`. */
+    name: string;
+    /** What is under it. */
+    description: string;
+  }[];
   /** By path, then by method in lower case. */
   paths: Record<string, Record<string, OpenApiOperation>>;
   /** What the paths refer to, each by its name. */
@@ -36,7 +46,13 @@ export interface OpenApiDocument {
     /** What a request may have, and what an answer has. */
     schemas: Record<string, object>;
     /** The answers. */
-    responses: Record<string, Record<"description", string>>;
+    responses: Record<
+      string,
+      {
+        /** When it is given. */
+        description: string;
+      }
+    >;
     /** Their headers. */
     headers: Record<string, object>;
     /** What a guard wants to see: at first a token, as {@link bearerAuth} does, by the name `bearerAuth`. */
@@ -51,7 +67,17 @@ export interface OpenApiOperation {
   /** Its name, for tools that generate code. */
   operationId: string;
   /** By HTTP status. */
-  responses: Record<string, Record<"$ref", string> | Record<"description", string>>;
+  responses: Record<
+    string,
+    | {
+        /** Where in `components` it is. */
+        $ref: string;
+      }
+    | {
+        /** When it is given. */
+        description: string;
+      }
+  >;
   /** What else OpenAPI has: `summary`, `requestBody`, `security`, … */
   [member: string]: unknown;
 }

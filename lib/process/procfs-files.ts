@@ -190,8 +190,9 @@ export async function readStrings(pid: number, file: "cmdline" | "environ"): Pro
 async function readToEnd(file: FileHandle): Promise<string> {
   const chunks: Buffer[] = [];
   for (;;) {
-    const { buffer, bytesRead } = await file.read(Buffer.allocUnsafe(CHUNK_BYTES));
-    chunks.push(buffer.subarray(0, bytesRead));
+    const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
+    const { bytesRead } = await file.read(chunk);
+    chunks.push(chunk.subarray(0, bytesRead));
     if (bytesRead < CHUNK_BYTES) return Buffer.concat(chunks).toString();
   }
 }

@@ -1,5 +1,3 @@
-import { describe } from "../message.js";
-import { processId } from "../options.js";
 import type { ProcessEntry } from "./reader.js";
 import { systemReader } from "./system.js";
 import { TerminateError } from "./terminate-error.js";
@@ -37,9 +35,6 @@ export interface TrackedTree {
 const QUIET_LOOKS = 4;
 
 export function trackTree(pid: number, { startTime, id }: TreeIdentity = {}): TrackedTree {
-  if (!processId.accepts(pid)) {
-    throw new TypeError(`a process tree is named by ${processId.takes}; got ${describe(pid)}`);
-  }
   const { sameStart } = systemReader;
   const hasId = id !== undefined;
   /** Every process that was ever seen to be of the tree. */

@@ -98,14 +98,14 @@ export class InMemoryModelRegistry implements ModelRegistry {
   /**
    * Stops the model's backend and takes it off the list: by its `stop` hook where it has one, otherwise by
    * terminating its process tree, which has 10 seconds to end by itself unless `timeoutMs` says otherwise. Resolves with the
-   * number of processes that were ended, as far as they can be seen on this machine.
+   * number of processes that were ended; `undefined` where none of it can be seen on this machine.
    *
    * @throws {BackendError} where there is no way to stop it, its hook failed, or something still answers at its
    *   address; the model stays listed.
    * @throws {TerminateError} where a process is left; the model stays listed.
    * @throws {TypeError} where an option is not what it takes.
    */
-  async shutdown(name: string, options: Partial<RegistryShutdownOptions> = {}): Promise<number> {
+  async shutdown(name: string, options: Partial<RegistryShutdownOptions> = {}): Promise<number | undefined> {
     checkOptions("shutdown", options, shutdownOptionChecks);
     const entry = this.#entries.get(name);
     if (!entry) return 0;
@@ -149,7 +149,7 @@ export class InMemoryModelRegistry implements ModelRegistry {
     }
     // The host may have registered a new backend under this name in the meantime.
     if (this.#entries.get(name) === entry) this.#entries.delete(name);
-    return ended.size;
+    return tree || stray ? ended.size : undefined;
   }
 }
 

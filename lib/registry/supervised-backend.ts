@@ -10,6 +10,7 @@ import { DEFAULT_TERMINATE_TIMEOUT_MS } from "../process/terminate.js";
 import { BackendRun, type RunEnd } from "./backend-run.js";
 import type { BackendCommand, BackendPlan, RestartPlan } from "./plan.js";
 import type { RecentOutput } from "./recent-output.js";
+import { explainUnready, hasEnded, howItEnded, saysAddressInUse } from "./run-failure.js";
 import { StartError } from "./start-error.js";
 import { untilHealthy } from "./until-healthy.js";
 
@@ -32,9 +33,6 @@ const STEADY_MS = 60_000;
 
 /** How many free addresses are tried, where other programs take them before the backend does. */
 const MAX_ADDRESSES = 3;
-/** What a backend says of that, whatever it is written in. */
-const ADDRESS_IN_USE = /EADDRINUSE|address (is )?already in use/i;
-
 /** One backend from its first start until nothing of it is left, over all its restarts. */
 export class SupervisedBackend {
   /** Set while it is ready; and after that, where it was to be stopped and something of it is left. */
@@ -178,23 +176,19 @@ export class SupervisedBackend {
     } catch (cause) {
       // What a shutdown cancels, it stops as well.
       this.#cancel.signal.throwIfAborted();
-      if (addressesLeft > 1 && (await this.#hasLostAddress(run))) return this.#launch(addressesLeft - 1);
-      throw await this.#stopUnready(run, cause as Error);
+      const mayTryAgain = (await this.#forgetLostAddress(run)) && addressesLeft > 1;
+      this.#cancel.signal.throwIfAborted();
+      const failure = await this.#stopUnready(run, cause as Error);
+      if (mayTryAgain && this.#run === undefined) return this.#launch(addressesLeft - 1);
+      throw failure;
     }
   }
 
-  /** Whether it ended as another program had taken its address first, and may have another one. Then all of it is stopped. */
-  async #hasLostAddress(run: BackendRun): Promise<boolean> {
+  /** Whether it ended as another program had taken the address that was chosen for it: then that is none of its own any more. */
+  async #forgetLostAddress(run: BackendRun): Promise<boolean> {
     if (this.#plan.address !== undefined || !run.hasExited) return false;
     const { stderr } = await run.end();
-    if (!ADDRESS_IN_USE.test(stderr)) return false;
-    try {
-      await run.terminate(DEFAULT_TERMINATE_TIMEOUT_MS);
-    } catch {
-      // Whoever clears away what is left of it meets that again.
-      return false;
-    }
-    this.#run = undefined;
+    if (!saysAddressInUse(stderr)) return false;
     this.address = undefined;
     return true;
   }
@@ -231,7 +225,7 @@ export class SupervisedBackend {
       (error: Error) => error,
     );
     const { stderr } = run;
-    const reason = end ? howItEnded(end) : explain(cause, this.#plan.command);
+    const reason = end ? howItEnded(end) : explainUnready(cause, this.#plan.command);
     const message =
       `${this.#startOf} failed: ${reason}` +
       (left && left.message !== reason ? `; ${left.message}` : "") +
@@ -299,9 +293,12 @@ export class SupervisedBackend {
   /** Ends everything of a run, and sees that its address is free. Returns how many processes it ended. */
   async #clear(run: BackendRun, timeoutMs: number): Promise<number> {
     const ended = await run.terminate(timeoutMs);
-    if (this.address !== undefined && !(await isFreed(this.address, this.#sockets))) {
+    const { address } = this;
+    const isFree = address === undefined || (await isFreed(address, this.#sockets));
+    // Where it turned out meanwhile to be another program's, that one may keep it.
+    if (!isFree && address === this.address) {
       throw new BackendError(
-        `every process of model ${quote(this.#plan.name)} that can be found is gone, but ${quote(detail(this.address))} ` +
+        `every process of model ${quote(this.#plan.name)} that can be found is gone, but ${quote(detail(address))} ` +
           "still answers; end what listens there",
       );
     }
@@ -325,23 +322,4 @@ function withAddress(command: BackendCommand, address: string): BackendCommand {
   const args = command.args.map((arg) => arg.replaceAll("{address}", () => address));
   const isPlaced = command.args.some((arg) => arg.includes("{address}"));
   return { ...command, args: isPlaced ? args : [...args, "--addr", address] };
-}
-
-function hasEnded({ code, signal }: RunEnd): boolean {
-  return code !== null || signal !== null;
-}
-
-function howItEnded({ code, signal }: RunEnd): string {
-  return signal === null ? `its process exited with code ${code}` : `its process was ended by ${signal}`;
-}
-
-/** What kept a command from being started, or a backend from being ready. */
-function explain(cause: Error, { command, cwd }: BackendCommand): string {
-  const { code, syscall } = cause as NodeJS.ErrnoException;
-  if (syscall !== `spawn ${command}`) return cause.message;
-  const folder = cwd === undefined ? "" : `, and is there a folder ${quote(cwd)}`;
-  const hint = { ENOENT: `; is it installed${folder}?`, EACCES: "; is it a program that this user may run?" }[
-    code ?? ""
-  ];
-  return `${quote(command)} can't be started (${code})${hint ?? ""}`;
 }
