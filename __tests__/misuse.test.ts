@@ -97,6 +97,16 @@ const isWrong: [what: string, call: () => unknown, message: string][] = [
     `createBackendMonitorRouter: option "authorize" takes ${HANDLER}, got an empty array`,
   ],
   [
+    "a hole as guard",
+    router({ registry, authorize: new Array(1) }),
+    `createBackendMonitorRouter: option "authorize" takes ${HANDLER}, got an array with undefined at index 0`,
+  ],
+  [
+    "a hole as token",
+    auth(new Array(1)),
+    `bearerAuth takes an array of at least one: ${TOKEN}, got an array with undefined at index 0`,
+  ],
+  [
     "a token as guard",
     router({ registry, authorize: "admin" }),
     `createBackendMonitorRouter: option "authorize" takes ${HANDLER}, got the string "admin"`,
@@ -135,12 +145,12 @@ const isWrong: [what: string, call: () => unknown, message: string][] = [
   [
     "a model instead of its name",
     () => new BackendMonitor({ registry }).status(anything({ name: "m" })),
-    "status takes a string, got an object",
+    "status takes a model's name, which is a string, got an object",
   ],
   [
     "no model to shut down",
     () => new BackendMonitor({ registry }).shutdown(anything(undefined)),
-    "shutdown takes a string, got undefined",
+    "shutdown takes a model's name, which is a string, got undefined",
   ],
   [
     "a misspelt force",
@@ -202,6 +212,16 @@ const isWrong: [what: string, call: () => unknown, message: string][] = [
     'start: option "args" takes an array of strings, got the string "-c true"',
   ],
   [
+    "a number among args",
+    start({ name: "m", command: "sh", args: ["--port", 8080] }),
+    'start: option "args" takes an array of strings, got an array with the number 8080 at index 1',
+  ],
+  [
+    "a list as env",
+    start({ name: "m", command: "sh", env: [] }),
+    'start: option "env" takes an object with strings, got an array',
+  ],
+  [
     "a port as address",
     start({ name: "m", command: "sh", address: "50051:" }),
     `start: option "address" takes ${TARGET}, got the string "50051:"`,
@@ -209,7 +229,7 @@ const isWrong: [what: string, call: () => unknown, message: string][] = [
   [
     "a secret in env",
     start({ name: "m", command: "sh", env: { TOKEN: 5 } }),
-    'start: option "env" takes an object with strings, got an object',
+    'start: option "env" takes an object with strings, got a number for "TOKEN"',
   ],
   [
     "true as restart",
@@ -219,7 +239,7 @@ const isWrong: [what: string, call: () => unknown, message: string][] = [
   [
     "a misspelt option of restart",
     start({ name: "m", command: "sh", restart: { retries: 3 } }),
-    'start, in option restart, has no option "retries"; its options are maxRetries, minDelayMs, maxDelayMs',
+    'start, in its option "restart" has no option "retries"; its options are maxRetries, minDelayMs, maxDelayMs',
   ],
   [
     "a client as createClient",

@@ -16,7 +16,6 @@ import { detail, quote } from "./message.js";
 import { isSameBackend, type LoadedModel } from "./model.js";
 import {
   aBoolean,
-  aString,
   checkOptions,
   checkValue,
   milliseconds,
@@ -119,7 +118,7 @@ export class BackendMonitor {
    * @throws {TypeError} where `name` is no string.
    */
   async status(name: string): Promise<MonitorAnswer> {
-    checkValue("status", name, aString);
+    checkValue("status", name, aModelsName);
     const model = await this.#told(this.#lookUp(name));
     const underWay = this.#underWay.get(name);
     if (underWay && isSameBackend(underWay.model, model)) return underWay.answer;
@@ -184,7 +183,7 @@ export class BackendMonitor {
    * @throws {TypeError} where `name` is no string, or an option is not what it takes.
    */
   async shutdown(name: string, options: ShutdownOptions = {}): Promise<void> {
-    checkValue("shutdown", name, aString);
+    checkValue("shutdown", name, aModelsName);
     checkOptions("shutdown", options, { force: aBoolean });
     return this.#shutdowns.shutDown(name, options.force ?? false);
   }
@@ -281,6 +280,11 @@ function bothFailed(name: string, failure: BackendCallError, cause: unknown): Ba
     { cause: new AggregateError([failure, cause]) },
   );
 }
+
+const aModelsName: OptionCheck = {
+  takes: "a model's name, which is a string",
+  accepts: (value) => typeof value === "string",
+};
 
 export const monitorOptionChecks: Record<keyof BackendMonitorOptions, OptionCheck> = {
   registry: required(objectWith("get", "list", "shutdown")),

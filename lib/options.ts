@@ -92,13 +92,30 @@ export function objectWith(...methods: string[]): OptionCheck {
 export function someOf(check: OptionCheck): OptionCheck {
   return {
     takes: `an array of at least one: ${check.takes}`,
-    accepts: (value) => Array.isArray(value) && value.length > 0 && value.every(check.accepts),
-    describe: (value) => {
-      if (!Array.isArray(value)) return nameOf(value, check);
-      const index = value.findIndex((item) => !check.accepts(item));
-      return index < 0 ? "an empty array" : `an array with ${nameOf(value[index], check)} at index ${index}`;
-    },
+    accepts: (value) => Array.isArray(value) && value.length > 0 && areAll(value, check),
+    describe: (value) =>
+      Array.isArray(value) && value.length === 0 ? "an empty array" : nameOfList(value, check),
   };
+}
+
+/** The same, and it may be empty. */
+export function listOf(check: OptionCheck, items: string): OptionCheck {
+  return {
+    takes: `an array of ${items}`,
+    accepts: (value) => Array.isArray(value) && areAll(value, check),
+    describe: (value) => nameOfList(value, check),
+  };
+}
+
+/** What was left out of an array is undefined. */
+function areAll(list: readonly unknown[], check: OptionCheck): boolean {
+  return Array.from(list).every(check.accepts);
+}
+
+function nameOfList(value: unknown, check: OptionCheck): string {
+  if (!Array.isArray(value)) return nameOf(value, check);
+  const index = value.findIndex((item) => !check.accepts(item));
+  return `an array with ${nameOf(value[index], check)} at index ${index}`;
 }
 
 /** The same, or one value in its place. */

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { TestProject } from "vitest/node";
+import { readmeBlocks } from "../support/readme.js";
 import { npm } from "./npm.js";
 
 declare module "vitest" {
@@ -30,7 +31,8 @@ export interface Tarball {
 export type ProjectName = keyof typeof projects;
 
 const projects = {
-  "express 5": { files: "with-express", packages: ["express@5", "@types/express@5"] },
+  // As README has it.
+  "express 5": { files: "with-express", packages: [...besidesThePackage(), "@types/express@5"] },
   "express 4": { files: "with-express", packages: ["express@4", "@types/express@4", "@types/node@20"] },
   // Without it, npm would install Express as well.
   "process alone": { files: "process-alone", packages: ["--omit=peer"] },
@@ -38,6 +40,14 @@ const projects = {
 
 /** The oldest that is supported of each line that is kept up, and a late one of the last. */
 const nodeVersions = ["20.19.0", "22.13.0", "24.21.0"];
+
+/** What README's line installs with the package. */
+function besidesThePackage(): string[] {
+  const line = readmeBlocks().find(({ id }) => id === "express-backend-monitor: sh")?.code ?? "";
+  const [npm, install, name, ...others] = line.trim().split(" ");
+  if (`${npm} ${install} ${name}` === "npm install express-backend-monitor") return others;
+  throw new Error(`README does not say how to install the package, but ${line}`);
+}
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 

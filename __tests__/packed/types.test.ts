@@ -18,6 +18,7 @@ describe("a host in TypeScript", { timeout: 60_000 }, () => {
     ["nodenext", "express 4", "false"],
     ["bundler", "express 5", "false"],
     ["bundler", "express 4", "true"],
+    ["commonjs", "express 5", "true"],
   ] as const)(
     "compiles under %s with the types of %s, exactOptionalPropertyTypes %s",
     async (resolution, project, exact) => {

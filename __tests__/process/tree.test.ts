@@ -81,7 +81,8 @@ describe.skipIf(!isLinux).each(readers)("by %s", (_name, reader) => {
     for (const [index, process] of now.entries()) {
       expect(reader.sameStart(process.startTime, later[index]?.startTime ?? 0)).toBe(true);
     }
-    expect(now.find((process) => process.pid === pid)?.command).toMatch(/node$/);
+    // By the kernel, from Node 24 on, that is "MainThread".
+    expect(now.find((process) => process.pid === pid)?.command).toMatch(/node$|^MainThread$/);
     expect(reader.tableNow().map((process) => process.pid)).not.toContain(Number(zombie.words[0]));
   });
 });

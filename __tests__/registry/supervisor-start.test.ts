@@ -291,7 +291,10 @@ describe.skipIf(!isLinux)("start", () => {
     [{ name: "m" }, /option "command" takes a string that is not empty/],
     [{ name: "m", command: "x", args: "y" }, /option "args" takes an array of strings, got the string "y"/],
     [{ name: "m", command: "x", args: [1] }, /option "args" takes an array of strings, got an array/],
-    [{ name: "m", command: "x", env: { A: 1 } }, /option "env" takes an object with strings, got an object/],
+    [
+      { name: "m", command: "x", env: { A: 1 } },
+      /option "env" takes an object with strings, got a number for "A"/,
+    ],
     [{ name: "m", command: "x", cwd: "" }, /option "cwd"/],
     [{ name: "m", command: "x", address: 5 }, /option "address" .* got the number 5/],
     [

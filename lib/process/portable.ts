@@ -145,6 +145,7 @@ export const portable: ProcessReader = {
   table,
   tableNow: readTableNow,
   sameStart,
+  named: async (processes) => [...processes],
 
   async usage(processes) {
     const pids = processes.map(({ pid }) => pid);

@@ -3,6 +3,7 @@
  * in between.
  */
 import { existsSync, readdirSync } from "node:fs";
+import { basename } from "node:path";
 import { setTimeout as delay, setImmediate } from "node:timers/promises";
 import { Bearers } from "./bearers.js";
 import {
@@ -210,6 +211,17 @@ export const procfs: ProcessReader = {
       await breathe();
     }
     return readings;
+  },
+
+  /** Programs may give themselves another name in `stat`: Node 24 is "MainThread" there. */
+  async named(processes) {
+    const names = new Map<number, string>();
+    const readName = async ({ pid }: ProcessEntry) => {
+      const [program = ""] = (await readStrings(pid, "cmdline").catch(() => ""))?.split("\0") ?? [];
+      names.set(pid, basename(program));
+    };
+    await inTime(processes.map(readName));
+    return processes.map((process) => ({ ...process, command: names.get(process.pid) || process.command }));
   },
 
   async withArguments(accepts) {

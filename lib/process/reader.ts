@@ -7,7 +7,7 @@ export interface ProcessEntry {
    * clock ticks since boot in `/proc`, milliseconds since 1970 elsewhere.
    */
   readonly startTime: number;
-  /** The name of what it runs, for messages. */
+  /** The name of what it runs, as the system has it at hand. */
   readonly command: string;
   /**
    * The ids that it bears, see `environmentWithId`; none where the system does not tell. Absent where they were not asked for,
@@ -73,6 +73,8 @@ export interface ProcessReader {
   usage(processes: readonly ProcessEntry[]): Promise<ProcessUsage[]>;
   /** Looks again, on the spot, whether this process is still there; `true` where the system can't be asked so fast. */
   isStillThere(process: ProcessEntry): boolean;
+  /** The same processes, by the names that a person knows them by, where those can be had: for messages. */
+  named(processes: readonly ProcessEntry[]): Promise<ProcessEntry[]>;
   /** Every process that was started with arguments that `accepts` takes. */
   withArguments(accepts: (args: readonly string[]) => boolean): Promise<ProcessEntry[]>;
   readonly sameStart: SameStart;

@@ -78,19 +78,17 @@ export async function terminateTree(
   const forget = killAtExit(() => targets.killFrozen());
   try {
     for (let left = await tree.left(); left.length > 0; left = await tree.left()) {
-      refuseOwnTree(left);
+      await refuseOwnTree(left);
       const isPatient = performance.now() < killAt;
       if (isPatient) targets.advance(left, TERMINATE);
       else if (!targets.freezeOrKill(left, killAt)) continue;
 
       // Nothing that is left got the signal: that is to be waited for only where others did, which may bring its end about.
       if (!targets.arePermitted(left) && !(isPatient && targets.arePermitted())) {
-        const reason = "the operating system does not permit to stop these processes";
-        throw new TerminateError(reason, left, targets.allBut(left).length);
+        throw await failure("the operating system does not permit to stop these processes", left, targets);
       }
       if (performance.now() >= giveUpAt) {
-        const reason = "these processes are still there after SIGKILL";
-        throw new TerminateError(reason, left, targets.allBut(left).length);
+        throw await failure("these processes are still there after SIGKILL", left, targets);
       }
       await untilGone(left, Math.min(performance.now() + LOOK_MS, isPatient ? killAt : giveUpAt));
     }
@@ -178,10 +176,17 @@ async function untilGone(processes: readonly ProcessEntry[], deadline: number): 
 }
 
 /** This process, or one that it descends from, is no backend: a wrong process id was handed in. */
-function refuseOwnTree(left: readonly ProcessEntry[]): void {
+async function refuseOwnTree(left: readonly ProcessEntry[]): Promise<void> {
   const own = left.filter(({ pid }) => pid === process.pid);
-  if (own.length > 0)
-    throw new TerminateError("this is the server itself, or a process that started it", own);
+  if (own.length > 0) throw await failure("this is the server itself, or a process that started it", own);
+}
+
+async function failure(
+  reason: string,
+  left: readonly ProcessEntry[],
+  targets?: Targets,
+): Promise<TerminateError> {
+  return new TerminateError(reason, await systemReader.named(left), targets?.allBut(left).length);
 }
 
 function send(target: ProcessEntry, signal: NodeJS.Signals): Outcome {

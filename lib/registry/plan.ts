@@ -1,9 +1,11 @@
 import { grpcTarget } from "../grpc-target.js";
-import { kindOf } from "../message.js";
+import { kindOf, quote } from "../message.js";
 import { modelName } from "../model.js";
 import {
   abortSignal,
+  aString,
   checkOptions,
+  listOf,
   milliseconds,
   nonEmptyString,
   type OptionCheck,
@@ -78,7 +80,7 @@ const DEFAULT_MAX_DELAY_MS = 60_000;
 export function planOf(options: StartOptions): BackendPlan {
   checkOptions("start", options, startOptionChecks);
   const { restart } = options;
-  if (restart) checkOptions("start, in option restart,", restart, restartChecks);
+  if (restart) checkOptions('start, in its option "restart"', restart, restartChecks);
   return {
     name: options.name,
     command: {
@@ -97,25 +99,32 @@ export function planOf(options: StartOptions): BackendPlan {
   };
 }
 
-const isString = (value: unknown) => typeof value === "string";
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function wrongVariable(env: object): [name: string, value: unknown] | undefined {
+  return Object.entries(env).find(([, value]) => value !== undefined && typeof value !== "string");
+}
 
 const startOptionChecks: Record<keyof StartOptions, OptionCheck> = {
   name: required(modelName),
   command: required(nonEmptyString),
-  args: { takes: "an array of strings", accepts: (value) => Array.isArray(value) && value.every(isString) },
+  args: listOf(aString, "strings"),
   env: {
     takes: "an object with strings",
-    accepts: (value) =>
-      typeof value === "object" &&
-      value !== null &&
-      Object.values(value).every((variable) => variable === undefined || isString(variable)),
-    // Its values may be secrets.
-    describe: kindOf,
+    accepts: (value) => isObject(value) && wrongVariable(value) === undefined,
+    describe: (value) => {
+      if (!isObject(value)) return kindOf(value);
+      const [name = "", variable] = wrongVariable(value) ?? [];
+      // Not itself: it may be a secret.
+      return `${kindOf(variable)} for ${quote(name)}`;
+    },
   },
   cwd: nonEmptyString,
   address: grpcTarget,
   readyTimeoutMs: milliseconds,
-  restart: { takes: "an object", accepts: (value) => typeof value === "object" && value !== null },
+  restart: { takes: "an object", accepts: isObject },
   signal: abortSignal,
 };
 
