@@ -68,6 +68,7 @@ describe.skipIf(!isLinux)("the address that is chosen", () => {
     // Its worker holds its pipes open, so that for half a second it is not known why it ended.
     const { start: options, processes } = nasty("holding");
     const started = expect(supervisor.start(options)).rejects.toThrow("was cancelled by a shutdown");
+    started.catch(() => {});
     const ofWorker = (pid: number) => kernelSession(pid) !== kernelSession(process.pid);
     await expect.poll(() => processes().some(ofWorker) && processes().every(ofWorker)).toBe(true);
     await supervisor.shutdown("m");

@@ -34,6 +34,8 @@ export class BackendRun {
   readonly spawned: Promise<unknown>;
   /** Resolves when the process itself has ended; what it has started may still be there. */
   readonly exited: Promise<unknown>;
+  /** Set by its owner. */
+  wasReady = false;
   readonly #child: ChildProcess;
   readonly #closed: Promise<unknown>;
   readonly #stderr = new RecentOutput(STDERR_BYTES);

@@ -170,27 +170,18 @@ export class SupervisedBackend {
       this.#cancel.signal.throwIfAborted();
       this.#readyAt = performance.now();
       this.#pause = new AbortController();
+      run.wasReady = true;
       this.model = model;
       void run.exited.then(() => this.#onExit(run));
       return model;
     } catch (cause) {
       // What a shutdown cancels, it stops as well.
       this.#cancel.signal.throwIfAborted();
-      const mayTryAgain = (await this.#forgetLostAddress(run)) && addressesLeft > 1;
-      this.#cancel.signal.throwIfAborted();
       const failure = await this.#stopUnready(run, cause as Error);
-      if (mayTryAgain && this.#run === undefined) return this.#launch(addressesLeft - 1);
+      // The address turned out to be another program's.
+      if (this.address === undefined && addressesLeft > 1) return this.#launch(addressesLeft - 1);
       throw failure;
     }
-  }
-
-  /** Whether it ended as another program had taken the address that was chosen for it: then that is none of its own any more. */
-  async #forgetLostAddress(run: BackendRun): Promise<boolean> {
-    if (this.#plan.address !== undefined || !run.hasExited) return false;
-    const { stderr } = await run.end();
-    if (!saysAddressInUse(stderr)) return false;
-    this.address = undefined;
-    return true;
   }
 
   async #chooseAddress(): Promise<string> {
@@ -293,10 +284,11 @@ export class SupervisedBackend {
   /** Ends everything of a run, and sees that its address is free. Returns how many processes it ended. */
   async #clear(run: BackendRun, timeoutMs: number): Promise<number> {
     const ended = await run.terminate(timeoutMs);
+    // What another program had taken first is none of its own.
+    const wasChosen = this.#plan.address === undefined;
+    if (wasChosen && !run.wasReady && saysAddressInUse(run.stderr)) this.address = undefined;
     const { address } = this;
-    const isFree = address === undefined || (await isFreed(address, this.#sockets));
-    // Where it turned out meanwhile to be another program's, that one may keep it.
-    if (!isFree && address === this.address) {
+    if (address !== undefined && !(await isFreed(address, this.#sockets))) {
       throw new BackendError(
         `every process of model ${quote(this.#plan.name)} that can be found is gone, but ${quote(detail(address))} ` +
           "still answers; end what listens there",
