@@ -17,7 +17,7 @@ export default defineConfig({
     // What is waited for comes soon, but a machine may be busy.
     expect: { poll: { timeout: 10_000 } },
     // Most of the time is spent waiting for other processes.
-    maxWorkers: 3,
+    maxWorkers: 4,
     coverage: {
       include: ["lib/**"],
       reporter: [["text", { skipFull: true }]],
