@@ -235,6 +235,12 @@ export const canChoosePid = (() => {
   }
 })();
 
+/** An id that the kernel gets to soon, with none in between that it has given lately. It begins anew above 300. */
+function pidAfter(lastPid: number): number {
+  const skipped = lastPid + 200;
+  return skipped < Number(readFileSync("/proc/sys/kernel/pid_max", "utf8")) ? skipped : 300;
+}
+
 /** Starts a process that gets a certain id, which no process has now: the kernel gives ids in turn. */
 export async function startWithPid(pid: number): Promise<Started> {
   const lock = await lockPids();
@@ -246,8 +252,9 @@ export async function startWithPid(pid: number): Promise<Started> {
       const lastPid = readFileSync(LAST_PID);
       writeFileSync(LAST_PID, `${pid - 1}`);
       const child = spawn("sleep", ["60"], { stdio: "ignore" });
-      // Whatever is started next is not to get the id of a process that another test has just seen end.
-      writeFileSync(LAST_PID, lastPid);
+      // Whatever is started next is not to get the id of a process that another test has just seen end: nor of one that was
+      // started, and has ended, since it was read.
+      writeFileSync(LAST_PID, `${pidAfter(Number(lastPid))}`);
       if (child.pid === pid) {
         killAtLast(pid);
         return { pid, words: [], process: child };
