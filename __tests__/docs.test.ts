@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import ts from "typescript";
 import { describe, expect, it } from "vitest";
+import { readmeBlocks } from "./support/readme.js";
 
 /** With the slashes that the compiler has on each system. */
 const root = fileURLToPath(new URL("..", import.meta.url)).replaceAll("\\", "/");
@@ -23,12 +24,14 @@ describe("the doc comments", () => {
     expect(stdout + stderr).toBe("");
   });
 
-  it("have examples that compile", { timeout }, () => {
+  it("have examples that compile, and so has README", { timeout }, () => {
     const examples = readdirSync(`${root}lib`, { recursive: true, encoding: "utf8" })
       .filter((file) => file.endsWith(".ts"))
       .flatMap((file) => examplesIn(readFileSync(`${root}lib/${file}`, "utf8")));
     expect(examples.length).toBeGreaterThanOrEqual(10);
-    expect(complaintsOf(examples)).toEqual([]);
+    const inReadme = readmeBlocks().filter(({ id }) => id.endsWith(": ts"));
+    expect(inReadme.length).toBeGreaterThanOrEqual(2);
+    expect(complaintsOf([moduleOf(examples), ...inReadme.map(({ code }) => code)])).toEqual([]);
   });
 });
 
@@ -51,30 +54,41 @@ const CONTEXT = `
   declare const registry: ModelRegistry;
 `;
 
-/** What the compiler has to say of the examples, each a scope of its own: the line, and what is wrong with it. */
-function complaintsOf(examples: readonly string[]): string[] {
+/** The examples of doc comments as one module, each a scope of its own. */
+function moduleOf(examples: readonly string[]): string {
   const isImport = /^import .*$/gm;
-  const text = [
+  return [
     ...examples.flatMap((example) => example.match(isImport) ?? []),
     CONTEXT,
     ...examples.map((example) => `async () => {\n${example.replaceAll(isImport, "")}};`),
   ].join("\n");
+}
 
-  const name = `${root}__tests__/doc-examples.ts`;
+/** What the compiler has to say of these modules: the line, and what is wrong with it. */
+function complaintsOf(modules: readonly string[]): string[] {
+  const texts = new Map(modules.map((text, index) => [`${root}__tests__/documented-${index}.ts`, text]));
+  const compilerOptions = {
+    noEmit: true,
+    rootDir: "..",
+    noUnusedLocals: false,
+    experimentalDecorators: true,
+  };
   const { options } = ts.parseJsonConfigFileContent(
-    { extends: "../tsconfig.json", compilerOptions: { noEmit: true, rootDir: "..", noUnusedLocals: false } },
+    { extends: "../tsconfig.json", compilerOptions },
     ts.sys,
     `${root}__tests__`,
   );
   const host = ts.createCompilerHost(options);
-  const program = ts.createProgram([name], options, {
+  const program = ts.createProgram([...texts.keys()], options, {
     ...host,
-    fileExists: (file) => file === name || host.fileExists(file),
-    readFile: (file) => (file === name ? text : host.readFile(file)),
-    getSourceFile: (file, ...rest) =>
-      file === name
-        ? ts.createSourceFile(name, text, ts.ScriptTarget.Latest)
-        : host.getSourceFile(file, ...rest),
+    fileExists: (file) => texts.has(file) || host.fileExists(file),
+    readFile: (file) => texts.get(file) ?? host.readFile(file),
+    getSourceFile: (file, ...rest) => {
+      const text = texts.get(file);
+      return text === undefined
+        ? host.getSourceFile(file, ...rest)
+        : ts.createSourceFile(file, text, ts.ScriptTarget.Latest);
+    },
   });
   return ts.getPreEmitDiagnostics(program).map(({ file, start, messageText }) => {
     const line = file && start !== undefined ? file.getLineAndCharacterOfPosition(start).line : 0;
