@@ -94,8 +94,7 @@ describe("the types of express-backend-monitor", () => {
     expectTypeOf<api.ModelRegistry>().toEqualTypeOf<{
       get(name: string): api.LoadedModel | undefined | Promise<api.LoadedModel | undefined>;
       list(): readonly api.LoadedModel[] | Promise<readonly api.LoadedModel[]>;
-      // biome-ignore lint/suspicious/noConfusingVoidType: as in the package
-      shutdown(name: string, options: api.RegistryShutdownOptions): number | void | Promise<number | void>;
+      shutdown(name: string, options: api.RegistryShutdownOptions): unknown;
       cancelStart?(name: string, options: api.RegistryShutdownOptions): unknown;
     }>();
     expectTypeOf<api.BackendClientFactory>().toEqualTypeOf<(model: api.LoadedModel) => api.BackendClient>();

@@ -43,12 +43,15 @@ const expressHandler: OptionCheck = {
  *
  * @throws {TypeError} naming the option that is not what it takes.
  */
-export function createBackendMonitorRouter(options: BackendMonitorRouterOptions): Router {
-  // biome-ignore lint/complexity/noArguments: others are not to show in its type
-  if (arguments.length > 1) {
+export function createBackendMonitorRouter(options: BackendMonitorRouterOptions): Router;
+// What is passed besides, by mistake, does not show in its type.
+export function createBackendMonitorRouter(
+  options: BackendMonitorRouterOptions,
+  ...misplaced: unknown[]
+): Router {
+  if (misplaced.length > 0) {
     throw new TypeError(
-      // biome-ignore lint/complexity/noArguments: as above
-      `createBackendMonitorRouter takes one argument, its options, got ${arguments.length}; a guard is its option ` +
+      `createBackendMonitorRouter takes one argument, its options, got ${1 + misplaced.length}; a guard is its option ` +
         '"authorize", and it is called where it is mounted: app.use(createBackendMonitorRouter({ registry }))',
     );
   }

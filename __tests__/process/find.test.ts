@@ -92,7 +92,6 @@ describe("onThisMachine", () => {
     ["[::1]:1", { host: "::1", port: 1 }],
     ["0.0.0.0:1", { host: "0.0.0.0", port: 1 }],
     ["unix:/run/a.sock", { path: "/run/a.sock" }],
-    ["unix-abstract:a", { path: "\0a" }],
   ])("%s is", (address, options) => expect(onThisMachine(address)).toEqual(options));
   it.each([
     "192.0.2.7:1",

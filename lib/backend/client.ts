@@ -276,7 +276,7 @@ function isConnected({ client }: Channel): boolean {
 /** Whether a gRPC target has a name that a name server is asked for. */
 function hasHostName(target: string): boolean {
   const [, host = ""] = /^(?:dns:(?:\/\/[^/]*\/)?)?(.*?)(?::\d+)?$/.exec(target) ?? [];
-  return !/^unix(-abstract)?:|^(ipv4|ipv6):|^\[|^localhost$/.test(host) && isIP(host) === 0;
+  return !/^unix:|^(ipv4|ipv6):|^\[|^localhost$/.test(host) && isIP(host) === 0;
 }
 
 const OK = Buffer.from("OK");

@@ -14,7 +14,6 @@ const FREE_POLL_MS = 50;
  */
 export function onThisMachine(target: string): NetConnectOpts | undefined {
   if (target.startsWith("unix:")) return { path: target.slice("unix:".length) };
-  if (target.startsWith("unix-abstract:")) return { path: `\0${target.slice("unix-abstract:".length)}` };
   const [, bracketed, plain, port] = /^(?:\[(.+)\]|([^:]*)):(\d{1,5})$/.exec(target) ?? [];
   const host = bracketed ?? plain;
   if (host === undefined || Number(port) > 65_535) return undefined;

@@ -19,10 +19,10 @@ export interface ModelRegistry {
   list(): readonly LoadedModel[] | Promise<readonly LoadedModel[]>;
   /**
    * Stops a model: ends when every process of its backend is gone and the model is no longer listed. Where
-   * that can't be reached it throws, and the model stays listed. It may return how many processes it ended, for the log.
+   * that can't be reached it throws, and the model stays listed. It may return how many processes it ended, or a promise of
+   * that, for the log.
    */
-  // biome-ignore lint/suspicious/noConfusingVoidType: most return nothing, and some of those are async
-  shutdown(name: string, options: RegistryShutdownOptions): number | void | Promise<number | void>;
+  shutdown(name: string, options: RegistryShutdownOptions): unknown;
   /**
    * Called instead of `shutdown` for a model that is not listed: a registry that starts backends itself gives up a start or
    * a restart of it that is under way or ahead. Nothing is to be done where there is none.
