@@ -18,7 +18,7 @@ describe("the types of express-backend-monitor", () => {
     }>();
     expectTypeOf<typeof api.bearerAuth>().toEqualTypeOf<(tokens: readonly string[]) => RequestHandler>();
     expectTypeOf<typeof api.createBackendMonitorRouter>().toEqualTypeOf<
-      (options: api.BackendMonitorRouterOptions) => Router
+      (options: api.BackendMonitorRouterOptions | api.SharedMonitorRouterOptions) => Router
     >();
     expectTypeOf<typeof api.openApiDocument>().toEqualTypeOf<() => api.OpenApiDocument>();
     expectTypeOf<typeof api.grpcBackendClient>().toEqualTypeOf<
@@ -36,12 +36,18 @@ describe("the types of express-backend-monitor", () => {
       terminateTimeoutMs?: number | undefined;
       logger?: api.Logger | undefined;
     }
-    interface RouterOptions extends MonitorOptions {
+    interface GuardOptions {
       authorize?: RequestHandler | readonly RequestHandler[] | undefined;
       allowedHosts?: readonly string[] | undefined;
     }
+    interface RouterOptions extends MonitorOptions, GuardOptions {}
+    interface SharedMonitorOptions extends GuardOptions {
+      monitor: api.BackendMonitor;
+    }
     expectTypeOf<api.BackendMonitorOptions>().toEqualTypeOf<MonitorOptions>();
+    expectTypeOf<api.GuardOptions>().toEqualTypeOf<GuardOptions>();
     expectTypeOf<api.BackendMonitorRouterOptions>().toEqualTypeOf<RouterOptions>();
+    expectTypeOf<api.SharedMonitorRouterOptions>().toEqualTypeOf<SharedMonitorOptions>();
     expectTypeOf<api.Logger>().toEqualTypeOf<{
       info(message: string): unknown;
       error(message: string): unknown;
@@ -123,6 +129,24 @@ describe("the types of express-backend-monitor", () => {
       readonly cpu_percent?: number | null;
       readonly status_error?: { readonly code: string; readonly message: string };
     }>();
+    expectTypeOf<api.ModelOverview>().toEqualTypeOf<{
+      readonly name: string;
+      readonly address: string;
+      readonly pid: number | null;
+      readonly loaded_since: string | null;
+      readonly status?: api.MonitorAnswer;
+      readonly error?: api.ErrorAnswer["error"];
+      readonly process: api.ProcessCost | null;
+      readonly shutdown: api.ShutdownPhase | null;
+    }>();
+    expectTypeOf<api.ProcessCost>().toEqualTypeOf<{
+      readonly processes: number;
+      readonly rss: number;
+      readonly vms: number | null;
+      readonly memory_percent: number;
+      readonly cpu_percent: number | null;
+      readonly cpu_seconds: number;
+    }>();
     expectTypeOf<api.ErrorAnswer>().toEqualTypeOf<{
       error: { code: number; message: string; type: api.ErrorType };
     }>();
@@ -166,8 +190,27 @@ describe("the types of express-backend-monitor", () => {
     expectTypeOf<ConstructorParameters<typeof api.BackendMonitor>>().toEqualTypeOf<
       [options: api.BackendMonitorOptions]
     >();
-    expectTypeOf<Own<api.BackendMonitor>>().toEqualTypeOf<{
+    expectTypeOf<api.BackendMonitor>().toExtend<EventEmitter<api.BackendMonitorEvents>>();
+    expectTypeOf<api.BackendMonitorEvents>().toEqualTypeOf<{
+      shutdown: [api.ShutdownProgress];
+      latency: [api.MonitorLatency];
+    }>();
+    expectTypeOf<api.ShutdownPhase>().toEqualTypeOf<"draining" | "freeing" | "terminating">();
+    expectTypeOf<api.ShutdownProgress>().toEqualTypeOf<{
+      readonly name: string;
+      readonly phase: api.ShutdownPhase | "stopped" | "failed";
+      readonly durationMs: number;
+      readonly processes?: number | undefined;
+      readonly error?: api.MonitorError | undefined;
+    }>();
+    expectTypeOf<api.MonitorLatency>().toEqualTypeOf<{
+      readonly name: string;
+      readonly source: "grpc" | "process";
+      readonly durationMs: number;
+    }>();
+    expectTypeOf<Own<api.BackendMonitor, EventEmitter>>().toEqualTypeOf<{
       status(name: string): Promise<api.MonitorAnswer>;
+      overview(): Promise<api.ModelOverview[]>;
       shutdown(name: string, options?: api.ShutdownOptions): Promise<void>;
       close(): void;
     }>();

@@ -37,7 +37,7 @@ export function allowHosts(hosts: readonly string[]): RequestHandler {
     const message =
       `the request's Host header is not one that this server answers to, got ${got}; call it by a name ` +
       "that its option allowedHosts has, or add this one there";
-    sendError(res, 403, "invalid_request_error", message);
+    sendError(res, { status: 403, type: "invalid_request_error", message });
   };
 }
 

@@ -1,3 +1,7 @@
+import type { BackendCallError } from "./backend/client.js";
+import type { BackendReport } from "./backend/reports.js";
+import { BackendError } from "./errors.js";
+import { detail, quote } from "./message.js";
 import type { ProcessSample } from "./process/stats.js";
 
 /**
@@ -34,17 +38,34 @@ export interface MonitorAnswer {
   };
 }
 
-/** The members of an answer that the operating system gives. */
-export type SystemUsage = Pick<MonitorAnswer, "memory" | "memory_info" | "memory_percent" | "cpu_percent">;
+type SystemUsage = Pick<MonitorAnswer, "memory" | "memory_info" | "memory_percent" | "cpu_percent">;
 
-export const NOTHING_KNOWN: SystemUsage = {
+const NOTHING_KNOWN: SystemUsage = {
   memory: { total: null, breakdown: {} },
   memory_info: { rss: null, vms: null },
   memory_percent: null,
   cpu_percent: null,
 };
 
-export function systemUsage({ rss, vms, breakdown, memoryPercent, cpuPercent }: ProcessSample): SystemUsage {
+/**
+ * What a backend's report and a sample of its process come to together; no sample is needed where the report has memory.
+ *
+ * @throws {BackendError} where neither tells.
+ */
+export function answerOf(
+  name: string,
+  { state, memory, failure }: BackendReport,
+  sample?: ProcessSample | Error,
+): MonitorAnswer {
+  if (memory) return { state, memory };
+  const usage = sample && !(sample instanceof Error) ? systemUsage(sample) : undefined;
+  // The call itself succeeded: its state is the answer, whether or not the rest is to be had.
+  if (!failure) return { state, ...(usage ?? NOTHING_KNOWN) };
+  if (!usage) throw bothFailed(name, failure, sample);
+  return { state, ...usage, status_error: { code: failure.code, message: detail(failure.message) } };
+}
+
+function systemUsage({ rss, vms, breakdown, memoryPercent, cpuPercent }: ProcessSample): SystemUsage {
   const parts = Object.entries(breakdown).map(([part, bytes]) => [part, BigInt(bytes)]);
   return {
     memory: { total: BigInt(rss), breakdown: Object.fromEntries(parts) },
@@ -52,4 +73,13 @@ export function systemUsage({ rss, vms, breakdown, memoryPercent, cpuPercent }: 
     memory_percent: memoryPercent,
     cpu_percent: cpuPercent,
   };
+}
+
+function bothFailed(name: string, failure: BackendCallError, cause: unknown): BackendError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new BackendError(
+    `model ${quote(name)}: its backend's Status call failed (${failure.code}: ${detail(failure.message)}), and its ` +
+      `process can't be sampled (${detail(reason)})`,
+    { cause: new AggregateError([failure, cause]) },
+  );
 }

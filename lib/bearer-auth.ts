@@ -25,7 +25,8 @@ export function bearerAuth(tokens: readonly string[]): RequestHandler {
     if (isKnown) return next();
 
     res.setHeader("WWW-Authenticate", "Bearer");
-    sendError(res, 401, "invalid_request_error", 'a token is needed: send "Authorization: Bearer TOKEN"');
+    const message = 'a token is needed: send "Authorization: Bearer TOKEN"';
+    sendError(res, { status: 401, type: "invalid_request_error", message });
   };
 }
 

@@ -6,6 +6,19 @@ export type ErrorType =
   | "backend_error"
   | "internal_error";
 
+/** The body of every answer that is not a success. */
+export interface ErrorAnswer {
+  /** What went wrong. */
+  error: {
+    /** The HTTP status once more. */
+    code: number;
+    /** What is wrong, and what to send instead; written for a person. */
+    message: string;
+    /** What is wrong, for a program. */
+    type: ErrorType;
+  };
+}
+
 /**
  * An error that has an answer of its own: what `BackendMonitor` throws, and what the router turns into JSON.
  * Its message is written for whoever made the request; `cause` is for the host's log alone.
@@ -73,6 +86,15 @@ export class InternalError extends MonitorError {
   constructor(message: string, options?: ErrorOptions) {
     super(500, "internal_error", message, options);
   }
+}
+
+/** What is answered to an error. */
+export function errorAnswer({
+  status,
+  message,
+  type,
+}: Pick<MonitorError, "status" | "message" | "type">): ErrorAnswer {
+  return { error: { code: status, message, type } };
 }
 
 /** What is answered to anything that was thrown. Even to be asked what it is may make what a registry threw throw again. */

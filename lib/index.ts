@@ -17,6 +17,7 @@ export { BackendState, type BackendStatus, type MemoryUsage } from "./backend/st
 export { bearerAuth } from "./bearer-auth.js";
 export {
   BackendError,
+  type ErrorAnswer,
   type ErrorType,
   InternalError,
   InvalidRequestError,
@@ -28,7 +29,9 @@ export type { Logger } from "./log.js";
 export type { LoadedModel } from "./model.js";
 export {
   BackendMonitor,
+  type BackendMonitorEvents,
   type BackendMonitorOptions,
+  type MonitorLatency,
   type ShutdownOptions,
 } from "./monitor.js";
 export {
@@ -37,6 +40,7 @@ export {
   type OpenApiSecurityScheme,
   openApiDocument,
 } from "./openapi/document.js";
+export type { ModelOverview, ProcessCost } from "./overview.js";
 export { TerminateError } from "./process/terminate-error.js";
 export type { RunEnd } from "./registry/backend-run.js";
 export { InMemoryModelRegistry, type Registration } from "./registry/memory.js";
@@ -50,5 +54,10 @@ export {
   type BackendSupervisorEvents,
   type BackendSupervisorOptions,
 } from "./registry/supervisor.js";
-export type { ErrorAnswer } from "./response.js";
-export { type BackendMonitorRouterOptions, createBackendMonitorRouter } from "./router.js";
+export {
+  type BackendMonitorRouterOptions,
+  createBackendMonitorRouter,
+  type SharedMonitorRouterOptions,
+} from "./router.js";
+export type { GuardOptions } from "./routing.js";
+export type { ShutdownPhase, ShutdownProgress } from "./shutdown.js";

@@ -1,4 +1,5 @@
 import { inspect } from "node:util";
+import type { BackendCallError } from "./backend/client.js";
 import type { MonitorError } from "./errors.js";
 import { detail, printable, quote } from "./message.js";
 import { isSameBackend, type LoadedModel } from "./model.js";
@@ -27,8 +28,12 @@ export class Log {
   }
 
   /** Told once for each reason of a backend, and not at each poll. */
-  fallback(name: string, model: LoadedModel, code: string, reason: string): void {
+  fallback(name: string, model: LoadedModel, failure: BackendCallError | undefined): void {
     if (!this.#logger) return;
+    const code = failure?.code ?? "OK";
+    const reason = failure
+      ? `its Status call failed: ${code}: ${failure.message}`
+      : "its Status reports no memory";
     let told = this.#told.get(name);
     if (!told || !isSameBackend(told.model, model)) {
       told = { model, codes: new Set() };

@@ -1,18 +1,13 @@
+import { EventEmitter } from "node:events";
 import { setImmediate } from "node:timers/promises";
-import { type MonitorAnswer, NOTHING_KNOWN, type SystemUsage, systemUsage } from "./answer.js";
-import {
-  BackendCallError,
-  type BackendClientFactory,
-  clientFactory,
-  grpcBackendClient,
-  StatusMissingError,
-} from "./backend/client.js";
-import { Connections, callBackend } from "./backend/connections.js";
-import { BackendState, type BackendStatus, type MemoryUsage } from "./backend/status.js";
+import { answerOf, type MonitorAnswer } from "./answer.js";
+import { type BackendClientFactory, clientFactory, grpcBackendClient } from "./backend/client.js";
+import { Connections } from "./backend/connections.js";
+import { type BackendReport, Reports } from "./backend/reports.js";
 import { withDeadline } from "./deadline.js";
-import { asMonitorError, BackendError, ModelNotLoadedError } from "./errors.js";
+import { asMonitorError, ModelNotLoadedError } from "./errors.js";
 import { Log, type Logger } from "./log.js";
-import { detail, quote } from "./message.js";
+import { quote } from "./message.js";
 import { isSameBackend, type LoadedModel } from "./model.js";
 import {
   aBoolean,
@@ -23,11 +18,13 @@ import {
   objectWith,
   required,
 } from "./options.js";
-import { type ProcessSample, sampleProcess } from "./process/stats.js";
+import { type ModelOverview, Overviews } from "./overview.js";
+import type { ProcessSample } from "./process/stats.js";
 import { DEFAULT_TERMINATE_TIMEOUT_MS } from "./process/terminate.js";
 import { lookUp } from "./registry/look-up.js";
 import type { ModelRegistry } from "./registry/registry.js";
-import { Shutdowns } from "./shutdown.js";
+import { Samples } from "./samples.js";
+import { type ShutdownProgress, Shutdowns } from "./shutdown.js";
 
 /** Options of {@link BackendMonitor}. */
 export interface BackendMonitorOptions {
@@ -57,6 +54,37 @@ export interface ShutdownOptions {
   force?: boolean | undefined;
 }
 
+/** How long one of the two sources took to tell of a model. */
+export interface MonitorLatency {
+  /** The model's name. */
+  readonly name: string;
+  /** The backend's own word, or the operating system's. */
+  readonly source: "grpc" | "process";
+  /** In milliseconds, whether it told or not. For a process it is that of the whole pass, where many are sampled in one. */
+  readonly durationMs: number;
+}
+
+/** The events of {@link BackendMonitor}, and what their listeners are given. */
+export interface BackendMonitorEvents {
+  /** A shutdown has come to its next phase, or to its end. */
+  shutdown: [ShutdownProgress];
+  /** A backend was asked, or a process sampled. */
+  latency: [MonitorLatency];
+}
+
+/** What the rest of the package needs of a monitor, and nobody else does. */
+export interface MonitorParts {
+  readonly registry: ModelRegistry;
+  readonly overviews: Overviews;
+  readonly log: Log;
+}
+
+const parts = new WeakMap<BackendMonitor, MonitorParts>();
+
+export function partsOf(monitor: BackendMonitor): MonitorParts {
+  return parts.get(monitor) as MonitorParts;
+}
+
 const DEFAULT_STATUS_TIMEOUT_MS = 2_000;
 const DEFAULT_DRAIN_TIMEOUT_MS = 30_000;
 const DEFAULT_FREE_TIMEOUT_MS = 5_000;
@@ -65,47 +93,70 @@ const DEFAULT_FREE_TIMEOUT_MS = 5_000;
 const FIRST_PRUNE_AT = 32;
 
 /**
- * Reports what a model costs and stops it: what the router answers, without HTTP.
+ * Reports what models cost and stops them: what the router answers, without HTTP.
+ *
+ * It emits `shutdown` and `latency`: {@link BackendMonitorEvents}.
  *
  * ```ts
  * const monitor = new BackendMonitor({ registry });
  * const { state, memory } = await monitor.status("my-model");
+ * for (const { name, process } of await monitor.overview()) console.log(name, process?.rss);
  * await monitor.shutdown("my-model");
  * ```
  */
-export class BackendMonitor {
+export class BackendMonitor extends EventEmitter<BackendMonitorEvents> {
   readonly #registry: ModelRegistry;
   readonly #statusTimeoutMs: number;
   readonly #connections: Connections;
-  /** The last sample of each model, from which the next one measures CPU. */
-  readonly #samples = new Map<string, ProcessSample>();
+  readonly #reports: Reports;
+  readonly #samples: Samples;
   /** The answers that are being got, by model. */
   readonly #underWay = new Map<
     string,
     { readonly model: LoadedModel; readonly answer: Promise<MonitorAnswer> }
   >();
+  readonly #overviews: Overviews;
   readonly #shutdowns: Shutdowns;
   readonly #log: Log;
   #pruneAt = FIRST_PRUNE_AT;
 
   /** @throws {TypeError} naming the option that is not what it takes. */
   constructor(options: BackendMonitorOptions) {
+    super();
     checkOptions("BackendMonitor", options, monitorOptionChecks);
     this.#registry = options.registry;
     this.#log = new Log(options.logger);
     this.#connections = new Connections(options.createClient ?? grpcBackendClient());
     this.#statusTimeoutMs = options.statusTimeoutMs ?? DEFAULT_STATUS_TIMEOUT_MS;
+    this.#reports = new Reports(this.#connections, (name, startedAt) => this.#took(name, "grpc", startedAt));
+    this.#samples = new Samples(
+      (name) => this.#connections.has(name),
+      (name, startedAt) => this.#took(name, "process", startedAt),
+    );
     this.#shutdowns = new Shutdowns({
       registry: this.#registry,
       connections: this.#connections,
       log: this.#log,
       lookUp: (name) => this.#lookUp(name),
       forget: (name) => this.#forget(name),
+      progress: (progress) => this.#emitLater("shutdown", progress),
       statusTimeoutMs: this.#statusTimeoutMs,
       drainTimeoutMs: options.drainTimeoutMs ?? DEFAULT_DRAIN_TIMEOUT_MS,
       freeTimeoutMs: options.freeTimeoutMs ?? DEFAULT_FREE_TIMEOUT_MS,
       terminateTimeoutMs: options.terminateTimeoutMs ?? DEFAULT_TERMINATE_TIMEOUT_MS,
     });
+    this.#overviews = new Overviews({
+      registry: this.#registry,
+      reports: this.#reports,
+      samples: this.#samples,
+      log: this.#log,
+      statusTimeoutMs: this.#statusTimeoutMs,
+      answer: (name, model, report, sample) => this.#answer(name, model, report, sample),
+      shutdownPhase: (name) => this.#shutdowns.phase(name),
+      known: () => this.#connections.names,
+      forget: (name) => this.#forget(name),
+    });
+    parts.set(this, { registry: this.#registry, overviews: this.#overviews, log: this.#log });
   }
 
   /**
@@ -142,34 +193,42 @@ export class BackendMonitor {
   }
 
   async #ask(name: string, model: LoadedModel): Promise<MonitorAnswer> {
-    const deadline = performance.now() + this.#statusTimeoutMs;
-    try {
-      const { state, memory } = await this.#askStatus(name, model);
-      if (hasMemory(memory)) return { state, memory };
-      // The call itself succeeded: its state is the answer, whether or not the rest is to be had.
-      const usage = await this.#sample(name, model).catch(() => undefined);
-      if (usage) this.#tellFallback(name, model, "OK", "its Status reports no memory");
-      return { state, ...(usage ?? NOTHING_KNOWN) };
-    } catch (error) {
-      const failure = BackendCallError.from(error);
+    let early: Promise<ProcessSample | Error> | undefined;
+    const report = await this.#reports.ask(name, model, {
+      deadline: performance.now() + this.#statusTimeoutMs,
       // In its turn: Health is on its way then, and the backend busy with it.
-      const sampling = setImmediate().then(() => this.#sample(name, model));
-      sampling.catch(() => {});
-      const health = failure.code === "UNIMPLEMENTED" && (await this.#askHealth(name, model, deadline));
-      const reason = reasonOf(failure, health);
-      // While Health was waited for in vain, the process may have ended.
-      const current = health instanceof BackendCallError ? this.#sample(name, model) : sampling;
-      const usage = await current.catch((cause: unknown) => {
-        throw bothFailed(name, reason, cause);
-      });
-      const { code, message } = reason;
-      this.#tellFallback(name, model, code, `its Status call failed: ${code}: ${message}`);
-      return {
-        state: health === true ? BackendState.READY : BackendState.ERROR,
-        ...usage,
-        status_error: { code, message: detail(message) },
-      };
+      onHealth: () => {
+        early = setImmediate().then(() => this.#samples.take(name, model));
+      },
+    });
+    if (report.memory) return this.#answer(name, model, report);
+    const sample = await ((report.isLate ? undefined : early) ?? this.#samples.take(name, model));
+    return this.#answer(name, model, report, sample);
+  }
+
+  #answer(
+    name: string,
+    model: LoadedModel,
+    report: BackendReport,
+    sample?: ProcessSample | Error,
+  ): MonitorAnswer {
+    const answer = answerOf(name, report, sample);
+    // Of one that was stopped meanwhile, nothing is to be remembered.
+    if (!report.memory && !(sample instanceof Error) && this.#connections.has(name)) {
+      this.#log.fallback(name, model, report.failure);
     }
+    return answer;
+  }
+
+  /**
+   * What every model of the registry is doing and what it costs, all at once: they share one pass over the process table. It is
+   * there within `statusTimeoutMs`, however many backends do not answer; one that can't be monitored has its error in its
+   * place. Calls at the same time share one overview.
+   *
+   * @throws {InternalError} where the registry can't list its models.
+   */
+  async overview(): Promise<ModelOverview[]> {
+    return this.#told(this.#overviews.take());
   }
 
   /**
@@ -193,24 +252,6 @@ export class BackendMonitor {
     for (const name of this.#connections.names) this.#forget(name);
   }
 
-  async #askStatus(name: string, model: LoadedModel): Promise<BackendStatus> {
-    const client = this.#connections.open(name, model);
-    return callBackend(this.#statusTimeoutMs, (signal) => client.status(signal));
-  }
-
-  /** Whether the backend is healthy, or why it did not say. */
-  async #askHealth(name: string, model: LoadedModel, deadline: number): Promise<boolean | BackendCallError> {
-    // The model may have been stopped meanwhile: that is no reason to connect to it again.
-    if (!this.#connections.has(name)) return false;
-    const timeoutMs = Math.max(0, deadline - performance.now());
-    try {
-      const client = this.#connections.open(name, model);
-      return await callBackend(timeoutMs, (signal) => client.health(signal));
-    } catch (error) {
-      return BackendCallError.from(error);
-    }
-  }
-
   async #lookUp(name: string): Promise<LoadedModel> {
     const model = await lookUp(this.#registry, name, this.#statusTimeoutMs);
     if (!model) {
@@ -221,22 +262,20 @@ export class BackendMonitor {
     return model;
   }
 
-  /** What the operating system tells of a model's process. */
-  async #sample(name: string, { pid, startTime }: LoadedModel): Promise<SystemUsage> {
-    if (pid === undefined) throw new Error("no process of it can be seen on this machine");
-    const sample = await sampleProcess(pid, { startTime, previous: this.#samples.get(name) });
-    if (this.#connections.has(name)) this.#samples.set(name, sample);
-    return systemUsage(sample);
+  #took(name: string, source: MonitorLatency["source"], startedAt: number): void {
+    if (this.listenerCount("latency") === 0) return;
+    this.#emitLater("latency", { name, source, durationMs: performance.now() - startedAt });
   }
 
-  #tellFallback(name: string, model: LoadedModel, code: string, reason: string): void {
-    // Of one that was stopped meanwhile, nothing is to be remembered.
-    if (this.#connections.has(name)) this.#log.fallback(name, model, code, reason);
+  /** A listener that throws is the host's concern, as with any event, and keeps nothing here from being done. */
+  #emitLater<E extends keyof BackendMonitorEvents>(event: E, value: BackendMonitorEvents[E][0]): void {
+    process.nextTick(() => this.emit<"shutdown" | "latency">(event, value as never));
   }
 
   #forget(name: string): void {
     this.#connections.close(name);
-    this.#samples.delete(name);
+    this.#reports.forget(name);
+    this.#samples.forget(name);
     this.#underWay.delete(name);
     this.#log.forget(name);
   }
@@ -261,25 +300,10 @@ export class BackendMonitor {
   }
 }
 
-/** A host's own client may have `null` for what is not there, as proto-loader does. */
-function hasMemory(memory: MemoryUsage | null | undefined): memory is MemoryUsage {
-  return !!memory && (memory.total > 0 || Object.keys(memory.breakdown).length > 0);
-}
-
-/** Where Health was asked in the place of Status, and there was nobody to answer, Status would have failed as Health did. */
-function reasonOf(failure: BackendCallError, health: boolean | BackendCallError): BackendCallError {
-  const isTold = typeof health !== "boolean" && ["UNAVAILABLE", "DEADLINE_EXCEEDED"].includes(health.code);
-  return failure instanceof StatusMissingError && isTold ? health : failure;
-}
-
-function bothFailed(name: string, failure: BackendCallError, cause: unknown): BackendError {
-  const reason = cause instanceof Error ? cause.message : String(cause);
-  return new BackendError(
-    `model ${quote(name)}: its backend's Status call failed (${failure.code}: ${detail(failure.message)}), and its ` +
-      `process can't be sampled (${detail(reason)})`,
-    { cause: new AggregateError([failure, cause]) },
-  );
-}
+export const aMonitor: OptionCheck = {
+  takes: "a BackendMonitor",
+  accepts: (value) => value instanceof BackendMonitor,
+};
 
 const aModelsName: OptionCheck = {
   takes: "a model's name, which is a string",

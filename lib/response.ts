@@ -1,18 +1,5 @@
 import type { Response } from "express";
-import type { ErrorType } from "./errors.js";
-
-/** The body of every answer that is not a success. */
-export interface ErrorAnswer {
-  /** What went wrong. */
-  error: {
-    /** The HTTP status once more. */
-    code: number;
-    /** What is wrong, and what to send instead; written for a person. */
-    message: string;
-    /** What is wrong, for a program. */
-    type: ErrorType;
-  };
-}
+import { errorAnswer, type MonitorError } from "./errors.js";
 
 /**
  * JSON in which a `bigint` is a number, with all of its digits. `JSON.stringify` refuses it, and turning it into a
@@ -54,7 +41,6 @@ export function sendJson(res: Response, status: number, body: object): void {
 }
 
 /** Ends a response with an error. */
-export function sendError(res: Response, status: number, type: ErrorType, message: string): void {
-  const answer: ErrorAnswer = { error: { code: status, message, type } };
-  sendJson(res, status, answer);
+export function sendError(res: Response, error: Pick<MonitorError, "status" | "type" | "message">): void {
+  sendJson(res, error.status, errorAnswer(error));
 }

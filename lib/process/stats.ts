@@ -9,6 +9,8 @@ export interface ProcessSample {
   readonly pid: number;
   /** As {@link processStartTime} gives it. */
   readonly startTime: number;
+  readonly startedAt: number;
+  readonly cpuMs: number;
   /** How many processes the tree has. */
   readonly processes: number;
   /** Bytes in memory, summed over the tree. A page that two processes share counts twice. */
@@ -128,6 +130,8 @@ export async function sampleWith(
   return {
     pid,
     startTime: rootUsage.startTime,
+    startedAt: Date.now() - rootUsage.ageMs,
+    cpuMs: sum(usage, (reading) => reading.cpuMs + reading.reapedCpuMs),
     processes: usage.filter(({ isZombie }) => !isZombie).length,
     rss,
     vms: usage.some((reading) => reading.vms === null) ? null : sum(usage, (reading) => reading.vms ?? 0),
@@ -205,4 +209,13 @@ function sumBreakdowns(usage: readonly ProcessUsage[]): Record<string, number> {
 
 function sum<T>(items: readonly T[], value: (item: T) => number): number {
   return items.reduce((total, item) => total + value(item), 0);
+}
+
+export interface WantedSample extends SampleOptions {
+  readonly pid: number;
+}
+export function sampleProcesses(wanted: readonly WantedSample[]): Promise<(ProcessSample | Error)[]> {
+  return Promise.all(
+    wanted.map(({ pid, ...options }) => sampleProcess(pid, options).catch((error) => error)),
+  );
 }
