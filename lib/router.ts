@@ -7,7 +7,7 @@ import {
   monitorOptionChecks,
   partsOf,
 } from "./monitor.js";
-import { checkOptions } from "./options.js";
+import { checkOptions, required } from "./options.js";
 import { RequestReader } from "./request.js";
 import { answering, type GuardOptions, guardOptionChecks, guardsOf } from "./routing.js";
 
@@ -71,7 +71,10 @@ export function createBackendMonitorRouter(
 
 function monitorOf(options: BackendMonitorRouterOptions | SharedMonitorRouterOptions): BackendMonitor {
   if (hasMonitor(options)) {
-    checkOptions("createBackendMonitorRouter", options, { monitor: aMonitor, ...guardOptionChecks });
+    checkOptions("createBackendMonitorRouter", options, {
+      monitor: required(aMonitor),
+      ...guardOptionChecks,
+    });
     return options.monitor;
   }
   checkOptions("createBackendMonitorRouter", options, { ...monitorOptionChecks, ...guardOptionChecks });

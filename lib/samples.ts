@@ -30,11 +30,11 @@ export class Samples {
   ): Promise<ReadonlyMap<string, ProcessSample | Error>> {
     const startedAt = performance.now();
     const taken = new Map<string, ProcessSample | Error>(models.map(([name]) => [name, notHere()]));
-    const wanted = models.flatMap(([name, { pid, startTime }]) =>
-      pid === undefined ? [] : [{ name, pid, startTime, previous: this.#last.get(name) }],
+    const here = models.flatMap(([name, { pid, startTime }]) =>
+      pid === undefined ? [] : { name, wanted: { pid, startTime, previous: this.#last.get(name) } },
     );
-    const samples = await sampleProcesses(wanted);
-    for (const [index, { name }] of wanted.entries()) {
+    const samples = await sampleProcesses(here.map(({ wanted }) => wanted));
+    for (const [index, { name }] of here.entries()) {
       const sample = samples[index];
       if (sample) taken.set(name, sample);
       this.#took(name, startedAt);
