@@ -6,6 +6,7 @@ const onPacked = ["__tests__/packed/**/*.test.ts"];
 /** What runs on Express itself is run on both of its versions. */
 const onExpress = [
   "__tests__/allowed-hosts.test.ts",
+  "__tests__/basic-auth.test.ts",
   "__tests__/bearer-auth.test.ts",
   "__tests__/openapi.test.ts",
   "__tests__/router.test.ts",

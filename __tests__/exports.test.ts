@@ -22,6 +22,7 @@ const ENTRIES = {
       "MonitorError",
       "StartError",
       "TerminateError",
+      "basicAuth",
       "bearerAuth",
       "createBackendMonitorRouter",
       "grpcBackendClient",

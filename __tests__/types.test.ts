@@ -16,6 +16,9 @@ describe("the types of express-backend-monitor", () => {
       readonly READY: 2;
       readonly ERROR: -1;
     }>();
+    expectTypeOf<typeof api.basicAuth>().toEqualTypeOf<
+      (users: Readonly<Record<string, string>>) => RequestHandler
+    >();
     expectTypeOf<typeof api.bearerAuth>().toEqualTypeOf<(tokens: readonly string[]) => RequestHandler>();
     expectTypeOf<typeof api.createBackendMonitorRouter>().toEqualTypeOf<
       (options: api.BackendMonitorRouterOptions | api.SharedMonitorRouterOptions) => Router

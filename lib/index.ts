@@ -14,6 +14,7 @@ export {
   grpcBackendClient,
 } from "./backend/client.js";
 export { BackendState, type BackendStatus, type MemoryUsage } from "./backend/status.js";
+export { basicAuth } from "./basic-auth.js";
 export { bearerAuth } from "./bearer-auth.js";
 export {
   BackendError,

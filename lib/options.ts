@@ -27,16 +27,17 @@ export const aFunction: OptionCheck = {
   accepts: (value) => typeof value === "function",
 };
 
-/** A function that takes so many arguments at most, and is not the one that only makes such a function. */
+/** A function that takes so many arguments at most, and is none of those that only make such a function. */
 export function functionWith(
   maxArguments: number,
-  maker: (...args: never[]) => unknown,
+  ...makers: ((...args: never[]) => unknown)[]
 ): Omit<OptionCheck, "takes"> {
+  const isMaker = (value: unknown) => makers.some((maker) => maker === value);
   return {
-    accepts: (value) => typeof value === "function" && value.length <= maxArguments && value !== maker,
+    accepts: (value) => typeof value === "function" && value.length <= maxArguments && !isMaker(value),
     describe: (value) => {
-      if (value === maker) return `${maker.name} itself; call it`;
-      return typeof value === "function" ? `a function of ${value.length} arguments` : describe(value);
+      if (typeof value !== "function") return describe(value);
+      return isMaker(value) ? `${value.name} itself; call it` : `a function of ${value.length} arguments`;
     },
   };
 }

@@ -1,5 +1,6 @@
 import type { Request, RequestHandler, Response } from "express";
 import { aHost, allowHosts } from "./allowed-hosts.js";
+import { basicAuth } from "./basic-auth.js";
 import { bearerAuth } from "./bearer-auth.js";
 import { asMonitorError, InvalidRequestError } from "./errors.js";
 import type { Log } from "./log.js";
@@ -26,7 +27,7 @@ export interface GuardOptions {
 const expressHandler: OptionCheck = {
   takes: "an Express handler (req, res, next)",
   // With a fourth argument, it would be one for errors, and let everybody pass who makes none.
-  ...functionWith(3, bearerAuth),
+  ...functionWith(3, basicAuth, bearerAuth),
 };
 
 export const guardOptionChecks: Record<keyof GuardOptions, OptionCheck> = {

@@ -1,6 +1,6 @@
 import type { Request, Response } from "express";
 import { beforeEach, expect, it, vi } from "vitest";
-import { bearerAuth } from "../../lib/index.js";
+import { basicAuth, bearerAuth } from "../../lib/index.js";
 
 const compared = vi.hoisted(() => vi.fn());
 vi.mock("node:crypto", async (importOriginal) => {
@@ -27,6 +27,22 @@ it.each([
   guard({ headers: { authorization } } as Request, res, () => {});
   expect(compared.mock.calls).toEqual([
     [32, 32],
+    [32, 32],
+    [32, 32],
+  ]);
+});
+
+it.each([
+  ["the last", "bob:other"],
+  ["a near miss", "alice:s3cres"],
+  ["a longer one", `alice:${"x".repeat(5_000)}`],
+  ["no", ""],
+])("for %s password, those of all users are compared in the same way", (_which, user) => {
+  const guard = basicAuth({ alice: "s3cret", bob: "other" });
+  const res = { setHeader: () => {}, end: () => {} } as unknown as Response;
+  const authorization = `Basic ${Buffer.from(user).toString("base64")}`;
+  guard({ headers: { authorization } } as Request, res, () => {});
+  expect(compared.mock.calls).toEqual([
     [32, 32],
     [32, 32],
   ]);
