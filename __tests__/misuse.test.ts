@@ -246,6 +246,16 @@ const isWrong: [what: string, call: () => unknown, message: string][] = [
     () => new BackendSupervisor(anything({ createClient: {} })),
     'BackendSupervisor: option "createClient" takes a function of one argument, the model, such as grpcBackendClient() returns, got an object',
   ],
+  [
+    "no signal to follow a log until",
+    () => new BackendSupervisor().followLogs("m", anything(undefined)),
+    "followLogs takes an AbortSignal as its second argument, got undefined",
+  ],
+  [
+    "an AbortController in place of its signal",
+    () => new BackendSupervisor().followLogs("m", anything(new AbortController())),
+    "followLogs takes an AbortSignal as its second argument, got an object",
+  ],
 
   ["a string of tokens", auth("s3cret"), `bearerAuth takes an array of at least one: ${TOKEN}, got a string`],
   ["no token at all", auth([]), `bearerAuth takes an array of at least one: ${TOKEN}, got an empty array`],

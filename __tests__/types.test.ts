@@ -105,6 +105,7 @@ describe("the types of express-backend-monitor", () => {
       list(): readonly api.LoadedModel[] | Promise<readonly api.LoadedModel[]>;
       shutdown(name: string, options: api.RegistryShutdownOptions): unknown;
       cancelStart?(name: string, options: api.RegistryShutdownOptions): unknown;
+      followLogs?(name: string, signal: AbortSignal): AsyncIterable<string> | undefined;
     }>();
     expectTypeOf<api.BackendClientFactory>().toEqualTypeOf<(model: api.LoadedModel) => api.BackendClient>();
     expectTypeOf<api.BackendClient>().toEqualTypeOf<{
@@ -244,6 +245,7 @@ describe("the types of express-backend-monitor", () => {
       cancelStart(name: string, options?: Partial<api.RegistryShutdownOptions>): Promise<number>;
       shutdownAll(options?: Partial<api.RegistryShutdownOptions>): Promise<void>;
       logs(name: string): string | undefined;
+      followLogs(name: string, signal: AbortSignal): AsyncIterable<string> | undefined;
       [Symbol.asyncDispose](): Promise<void>;
     }>();
   });

@@ -8,8 +8,9 @@
 //   forking   answers SIGTERM with more processes
 //   holding   a worker that holds the pipes open         meek      workers that do not ignore SIGTERM
 //   never     listens, and is never healthy
-//   polite    says when it got SIGTERM and when it ends  respawn   starts its worker again when that ends
-//   reports   Status answers, with memory                session   a worker in a session of its own
+//   polite    says when it got SIGTERM and when it ends  printing  prints what is sent to /print, in one write
+//   reports   Status answers, with memory                respawn   starts its worker again when that ends
+//   session   a worker in a session of its own
 //   setuid    becomes user 1                             slow      takes 200 ms to end
 //   stopped   stops itself when it is ready              stuck     answers nothing but Health
 //   watchful  says which signals it gets                 zombies   has children that it never waits for
@@ -89,6 +90,14 @@ const REPLIES = {
 const server = createServer();
 server.on("stream", (stream, headers) => {
   stream.on("error", () => {});
+  if (is("printing") && headers[":path"] === "/print") {
+    const sent = [];
+    stream.on("data", (chunk) => sent.push(chunk));
+    stream.on("end", () =>
+      process.stdout.write(Buffer.concat(sent), () => stream.respond({}, { endStream: true })),
+    );
+    return;
+  }
   const reply = REPLIES[headers[":path"]];
   if (!reply && is("stuck")) return;
   if (!reply) {

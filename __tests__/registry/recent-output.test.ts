@@ -2,6 +2,10 @@ import fc from "fast-check";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { Logs } from "../../lib/registry/logs.js";
 import { RecentOutput } from "../../lib/registry/recent-output.js";
+import { countHeld } from "../support/garbage.js";
+
+/** The first byte of a character: none that such a one is followed by. */
+const isFirst = (byte: number) => byte < 0x80 || byte > 0xbf;
 
 describe("RecentOutput", () => {
   it("is the end of all that was appended", () => {
@@ -70,15 +74,57 @@ describe("RecentOutput", () => {
     expect(output.toString()).toBe("é".repeat(49));
   });
 
-  it("holds no more than two blocks beside what it is to keep, however much is appended", () => {
+  it("is from a position on the end of all that was appended, as far as it is kept", () => {
+    const chunk = fc.tuple(
+      fc.integer({ min: 0, max: 30_000 }),
+      fc.uint8Array({ minLength: 1, maxLength: 20 }),
+    );
+    fc.assert(
+      fc.property(
+        fc.array(chunk, { maxLength: 20 }),
+        fc.integer({ min: 1, max: 40_000 }),
+        fc.nat(),
+        (chunks, maxBytes, seed) => {
+          const output = new RecentOutput(maxBytes);
+          let all = Buffer.alloc(0);
+          for (const [length, pattern] of chunks) {
+            const appended = Buffer.alloc(length, pattern);
+            output.append(appended);
+            all = Buffer.concat([all, appended]);
+            const asked = seed % (all.length + 1);
+            const { position, bytes } = output.readFrom(asked);
+            expect(bytes.equals(all.subarray(position))).toBe(true);
+            const firstKept = Math.max(0, all.length - maxBytes);
+            const isCut = asked < firstKept;
+            expect(position).toBe(
+              isCut ? firstKept + Math.max(0, all.subarray(firstKept).findIndex(isFirst)) : asked,
+            );
+          }
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+
+  it("gives a copy, which does not change when more is appended", () => {
+    const output = new RecentOutput(5000);
+    output.append(Buffer.from("one"));
+    const { bytes } = output.readFrom(0);
+    for (let times = 0; times < 10_000; times++) output.append(Buffer.from("two"));
+    expect(bytes.toString()).toBe("one");
+  });
+
+  it("holds no more than two blocks beside what it is to keep, however much is appended", async () => {
+    const allocate = vi.spyOn(Buffer, "allocUnsafeSlow");
+    onTestFinished(() => void allocate.mockRestore());
     const output = new RecentOutput(64 * 1024);
     const chunk = Buffer.alloc(10_000, "x");
     for (let times = 0; times < 1000; times++) output.append(chunk);
-    const concat = vi.spyOn(Buffer, "concat");
-    onTestFinished(() => void concat.mockRestore());
+    const blocks = allocate.mock.results.map(({ value }) => new WeakRef(value as Buffer));
+    allocate.mockReset();
+    expect(blocks).toHaveLength(Math.ceil(10_000_000 / 4096));
+    await expect.poll(() => countHeld(blocks)).toBeLessThanOrEqual((64 + 8) / 4);
     expect(output.toString()).toHaveLength(64 * 1024);
-    const held = concat.mock.calls[0]?.[0].reduce((sum, block) => sum + block.length, 0);
-    expect(held).toBeLessThanOrEqual((64 + 8) * 1024);
   });
 });
 
@@ -94,6 +140,19 @@ describe("Logs", () => {
     expect(logs.read("m")).toBe("hello");
     vi.advanceTimersByTime(1);
     expect(logs.read("m")).toBeUndefined();
+  });
+
+  it("end for those who follow them when they are forgotten", async () => {
+    vi.useFakeTimers({ toFake: ["performance"] });
+    onTestFinished(() => void vi.useRealTimers());
+    const logs = new Logs();
+    logs.open("m").append(Buffer.from("hello"));
+    const log = logs.follow("m", new AbortController().signal)?.[Symbol.asyncIterator]();
+    expect(await log?.next()).toEqual({ done: false, value: "hello" });
+    logs.close("m");
+    vi.advanceTimersByTime(600_001);
+    expect(logs.follow("m", new AbortController().signal)).toBeUndefined();
+    expect(await log?.next()).toEqual({ done: true, value: undefined });
   });
 
   it("go on where a model of the name comes back", () => {

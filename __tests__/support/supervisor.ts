@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
+import { connect } from "node:http2";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -36,6 +37,15 @@ export function nasty(kind = "", options: Partial<StartOptions> = {}) {
     env: { ...env, ...options.env },
   };
   return { start, processes: () => bearersOf(mark) };
+}
+
+/** Has the backend of model "m", which is of kind "printing", print these bytes in one write. */
+export async function print(supervisor: BackendSupervisor, bytes: Buffer | string): Promise<void> {
+  const session = connect(`http://${supervisor.get("m")?.address}`);
+  const request = session.request({ ":method": "POST", ":path": "/print" });
+  request.end(bytes);
+  await once(request.resume(), "end");
+  session.close();
 }
 
 /** A client of a host's own, which is asked for nothing but this. */

@@ -1,3 +1,4 @@
+import { Follower } from "./follower.js";
 import { RecentOutput } from "./recent-output.js";
 
 const LOG_BYTES = 256 * 1024;
@@ -37,11 +38,19 @@ export class Logs {
     return this.#logs.get(name)?.output.toString();
   }
 
+  follow(name: string, signal: AbortSignal): AsyncIterable<string> | undefined {
+    this.#prune();
+    const log = this.#logs.get(name);
+    return log && new Follower(log.output, signal);
+  }
+
   #prune(): void {
     const ended = [...this.#logs].filter(([, { endedAt }]) => endedAt !== undefined);
     const tooMany = ended.length - KEPT_LOGS;
-    for (const [index, [name, { endedAt = 0 }]] of ended.entries()) {
-      if (index < tooMany || performance.now() - endedAt > KEPT_MS) this.#logs.delete(name);
+    for (const [index, [name, { output, endedAt = 0 }]] of ended.entries()) {
+      if (index >= tooMany && performance.now() - endedAt <= KEPT_MS) continue;
+      this.#logs.delete(name);
+      output.end();
     }
   }
 }

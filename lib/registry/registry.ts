@@ -11,7 +11,7 @@ export interface RegistryShutdownOptions {
   readonly signal: AbortSignal;
 }
 
-/** Knows which models are loaded and how to stop them. Each method may be sync or async. */
+/** Knows which models are loaded and how to stop them. Each method but `followLogs` may be sync or async. */
 export interface ModelRegistry {
   /** The model of exactly this name, or `undefined` where none is loaded. */
   get(name: string): LoadedModel | undefined | Promise<LoadedModel | undefined>;
@@ -28,6 +28,11 @@ export interface ModelRegistry {
    * a restart of it that is under way or ahead. Nothing is to be done where there is none.
    */
   cancelStart?(name: string, options: RegistryShutdownOptions): unknown;
+  /**
+   * The log of a model, for a registry that keeps logs: what there is of it, then what is added, until `signal` is aborted.
+   * Then it ends; it does not throw. `undefined` where nothing is known of the model.
+   */
+  followLogs?(name: string, signal: AbortSignal): AsyncIterable<string> | undefined;
 }
 
 export const shutdownOptionChecks: Record<keyof RegistryShutdownOptions, OptionCheck> = {

@@ -3,7 +3,7 @@ import { type BackendClientFactory, clientFactory, grpcBackendClient } from "../
 import { untilAborted } from "../deadline.js";
 import { quote } from "../message.js";
 import type { LoadedModel } from "../model.js";
-import { checkOptions } from "../options.js";
+import { abortSignal, checkOptions, checkValue } from "../options.js";
 import { freeLoopbackAddress } from "../process/address.js";
 import { DEFAULT_TERMINATE_TIMEOUT_MS } from "../process/terminate.js";
 import type { RunEnd } from "./backend-run.js";
@@ -190,6 +190,18 @@ export class BackendSupervisor
    */
   logs(name: string): string | undefined {
     return this.#logs.read(name);
+  }
+
+  /**
+   * The log of a model as {@link logs} has it, then what is added, over restarts and later starts under the same name. It ends
+   * when `signal` is aborted, or when the log is no longer kept; `undefined` where nothing is known of it. Nothing is put by for
+   * a reader that is slow: where it is more than 256 KiB behind, a line tells what is gone, `[… 123456 bytes left out …]`.
+   *
+   * @throws {TypeError} where `signal` is no `AbortSignal`.
+   */
+  followLogs(name: string, signal: AbortSignal): AsyncIterable<string> | undefined {
+    checkValue("followLogs", signal, { ...abortSignal, takes: "an AbortSignal as its second argument" });
+    return this.#logs.follow(name, signal);
   }
 
   /** @throws {StartError} where the address is that of another model. */
