@@ -8,13 +8,31 @@ import type { AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
 import { credentials } from "@grpc/grpc-js";
 import express from "express";
-import { BackendSupervisor, createBackendMonitorRouter, openApiDocument } from "express-backend-monitor";
+import {
+  BackendMonitor,
+  BackendSupervisor,
+  createBackendMonitorRouter,
+  openApiDocument,
+} from "express-backend-monitor";
+import { createDashboardRouter } from "express-backend-monitor/dashboard";
+import { registerBackendMetrics } from "express-backend-monitor/metrics";
+import { Registry } from "prom-client";
 import { loadBackendProtocol } from "./backends/serve.js";
 
 const terminateTimeoutMs = 2_000;
 const supervisor = new BackendSupervisor();
+const monitor = new BackendMonitor({ registry: supervisor, terminateTimeoutMs, logger: console });
+// There is no guard here, but to a page of another name (DNS rebinding) it does not answer.
+const allowedHosts = ["localhost", "127.0.0.1"];
 const app = express();
-app.use(createBackendMonitorRouter({ registry: supervisor, terminateTimeoutMs, logger: console }));
+app.use(createBackendMonitorRouter({ monitor, allowedHosts }));
+app.use("/dashboard", createDashboardRouter({ monitor, allowedHosts }));
+
+const register = new Registry();
+registerBackendMetrics({ monitor, register });
+app.get("/metrics", async (_req, res) => {
+  res.set("Content-Type", register.contentType).send(await register.metrics());
+});
 
 app.get("/openapi.json", (_req, res) => void res.json(openApiDocument()));
 
@@ -88,6 +106,8 @@ function printWhatToTry(): void {
     console.log(`  ${name.padEnd(6)} process ${pid}, gRPC on ${address}`);
   }
   console.log(`
+Look at them, and stop them there: ${url}/dashboard/
+
 What a model costs: chat reports its memory itself; of plain and stuck the operating system tells.
 
   curl "${url}/backend/monitor?model=chat"
@@ -108,7 +128,13 @@ What a mistake looks like:
   curl "${url}/backend/monitor"
   curl "${url}/backend/monitor?model=unheard-of"
 
-All of this, described as OpenAPI:
+All models at once, as the page has them; what chat has printed; and all of it for Prometheus:
+
+  curl ${url}/dashboard/api/backends
+  curl "${url}/dashboard/api/logs?model=chat"
+  curl ${url}/metrics
+
+The first of these paths, described as OpenAPI:
 
   curl ${url}/openapi.json
 
