@@ -1,8 +1,9 @@
 import { isUtf8 } from "node:buffer";
-import express, { type Request, type Response } from "express";
+import express, { type Request, type RequestHandler, type Response } from "express";
 import { InvalidRequestError } from "./errors.js";
 import { quote } from "./message.js";
 
+/** What a request that names one model may have. */
 export const MAX_BODY_BYTES = 16 * 1024;
 
 /**
@@ -14,24 +15,34 @@ const LINGER_MS = 1000;
 /** A page of another origin can send forms and plain text unasked, but nothing of these types. */
 const JSON_TYPES = ["application/json", "application/*+json"];
 
-const parseJson = express.json({
-  type: JSON_TYPES,
-  limit: MAX_BODY_BYTES,
-  strict: false,
-  // Decoding would put another character in the place of what is not valid, and so make another name of it.
-  verify: (_req, _res, body, encoding) => {
-    // For Express, signs count for nothing in a charset's name, nor does a year at its end.
-    const charset = encoding.replace(/:\d{4}$|[^0-9a-z]/g, "");
-    if (charset === "utf8" && !isUtf8(body)) throw new Error("not valid UTF-8");
-  },
-});
+/** Reads the JSON body of a request, whether or not the host app has read it already. No body has no members. */
+export type BodyReader = (req: Request, res: Response) => Promise<unknown>;
 
 /**
- * The JSON body of a request, whether or not the host app has read it already. No body has no members.
- *
- * @throws {InvalidRequestError} where the body is something else, too large, or can't be decoded.
+ * Makes a reader of bodies up to a size. It throws an {@link InvalidRequestError} where the body is something else, too large,
+ * or can't be decoded.
  */
-export async function readJsonBody(req: Request, res: Response): Promise<unknown> {
+export function jsonBodyReader(maxBytes: number): BodyReader {
+  const parseJson = express.json({
+    type: JSON_TYPES,
+    limit: maxBytes,
+    strict: false,
+    // Decoding would put another character in the place of what is not valid, and so make another name of it.
+    verify: (_req, _res, body, encoding) => {
+      // For Express, signs count for nothing in a charset's name, nor does a year at its end.
+      const charset = encoding.replace(/:\d{4}$|[^0-9a-z]/g, "");
+      if (charset === "utf8" && !isUtf8(body)) throw new Error("not valid UTF-8");
+    },
+  });
+  return (req, res) => readJsonBody(req, res, parseJson, maxBytes);
+}
+
+async function readJsonBody(
+  req: Request,
+  res: Response,
+  parseJson: RequestHandler,
+  maxBytes: number,
+): Promise<unknown> {
   const contentType = req.headers["content-type"];
   const isJson = req.is(JSON_TYPES);
   if (contentType === undefined || isJson === null) return {};
@@ -43,21 +54,21 @@ export async function readJsonBody(req: Request, res: Response): Promise<unknown
   }
   if (req.readableEnded) {
     // The host app has read it already, and may have a larger limit.
-    if (lengthOf(req) > MAX_BODY_BYTES) throw tooLarge();
+    if (lengthOf(req) > maxBytes) throw tooLarge(maxBytes);
     if (Buffer.isBuffer(req.body)) return parseBytes(req.body);
   } else {
-    await parse(req, res);
+    await parse(req, res, parseJson, maxBytes);
   }
   return req.body;
 }
 
 /** Express' parser has all of a body sent before it says that it is too large, and that may be without an end. */
-function parse(req: Request, res: Response): Promise<void> {
+function parse(req: Request, res: Response, parseJson: RequestHandler, maxBytes: number): Promise<void> {
   return new Promise((resolve, reject) => {
     let received = 0;
     let giveUp: NodeJS.Timeout | undefined;
     const expect = (length: number) => {
-      if (length > MAX_BODY_BYTES) giveUp ??= setTimeout(() => reject(tooLarge()), LINGER_MS);
+      if (length > maxBytes) giveUp ??= setTimeout(() => reject(tooLarge(maxBytes)), LINGER_MS);
     };
     const onData = (chunk: Buffer) => {
       received += chunk.length;
@@ -68,7 +79,7 @@ function parse(req: Request, res: Response): Promise<void> {
     parseJson(req, res, (error?: unknown) => {
       clearTimeout(giveUp);
       req.off("data", onData);
-      if (error) reject(explain(error));
+      if (error) reject(explain(error, maxBytes));
       else resolve();
     });
   });
@@ -91,17 +102,17 @@ function notJson(options: ErrorOptions): InvalidRequestError {
   return new InvalidRequestError('the body is not valid JSON; send {"model": "NAME"}', 400, options);
 }
 
-function tooLarge(options?: ErrorOptions): InvalidRequestError {
-  return new InvalidRequestError(`the body is larger than ${MAX_BODY_BYTES} bytes`, 413, options);
+function tooLarge(maxBytes: number, options?: ErrorOptions): InvalidRequestError {
+  return new InvalidRequestError(`the body is larger than ${maxBytes} bytes`, 413, options);
 }
 
 /** Express' body parser names what went wrong in `type`. */
-function explain(error: unknown): unknown {
+function explain(error: unknown, maxBytes: number): unknown {
   const { type, status, charset, encoding } = Object(error) as Record<string, unknown>;
   const options = { cause: error };
   switch (type) {
     case "entity.too.large":
-      return tooLarge(options);
+      return tooLarge(maxBytes, options);
     case "charset.unsupported":
       return new InvalidRequestError(
         `charset ${quote(String(charset))} is not read; send UTF-8`,

@@ -12,10 +12,14 @@ export interface OptionCheck {
 /** A day. Well below what a Node timer can be set to, so that something may be added to it. */
 const MAX_MS = 86_400_000;
 
-export const milliseconds: OptionCheck = {
-  takes: `a whole number of milliseconds from 0 to ${MAX_MS}`,
-  accepts: (value) => Number.isInteger(value) && Number(value) >= 0 && Number(value) <= MAX_MS,
-};
+export const milliseconds = millisecondsFrom(0, MAX_MS);
+
+export function millisecondsFrom(least: number, most: number): OptionCheck {
+  return {
+    takes: `a whole number of milliseconds from ${least} to ${most}`,
+    accepts: (value) => Number.isInteger(value) && Number(value) >= least && Number(value) <= most,
+  };
+}
 
 export const aString: OptionCheck = {
   takes: "a string",

@@ -20,8 +20,8 @@ export const MODEL_NAME = {
   pattern: "^[^\\x00-\\x1f\\x7f-\\x9f]*$",
 } as const;
 
-// The schemas are right: to have Ajv check them against that of a schema takes longer than to compile them.
-const ajv = new Ajv({ ownProperties: true, verbose: true, meta: false, validateSchema: false });
+/** The schemas are right: to have Ajv check them against that of a schema takes longer than to compile them. */
+export const ajv = new Ajv({ ownProperties: true, verbose: true, meta: false, validateSchema: false });
 
 export const MONITOR_REQUEST = { type: "object", required: ["model"], properties: { model: MODEL_NAME } };
 
@@ -39,26 +39,11 @@ export class RequestReader {
   /**
    * What the query of a monitor request names; `undefined` where it does not have `model`.
    *
-   * Express' own `req.query` is not used: what it holds depends on the host's setting `query parser`, which turns
-   * `?model[a]=b` into an object, or all queries into nothing.
-   *
    * @throws {InvalidRequestError} where the name is not valid, or given twice.
    */
   monitorQuery(url: string): ModelRequest | undefined {
-    const query = url.includes("?") ? url.slice(url.indexOf("?") + 1) : "";
-    const given = query.split("&").filter(namesModel);
-    const [pair, second] = given;
-    if (pair === undefined) return undefined;
-    if (second !== undefined) {
-      throw new InvalidRequestError(`the query has "model" ${given.length} times; send it once`);
-    }
-    if (isPlain(pair)) return this.monitorBody({ model: pair.slice("model=".length) });
-    if (!isUtf8(pair)) {
-      throw new InvalidRequestError(
-        "the model's name in the query is not valid UTF-8; percent-encode it as UTF-8",
-      );
-    }
-    return this.monitorBody({ model: decode(pair).get("model") });
+    const model = inQuery(url, "model");
+    return model === undefined ? undefined : this.monitorBody({ model });
   }
 
   /** @throws {InvalidRequestError} where the body does not name a model as it should. */
@@ -79,34 +64,58 @@ export class RequestReader {
 const MONITOR_HINT = 'send ?model=NAME, or {"model": "NAME"} as application/json';
 const SHUTDOWN_HINT = 'send {"model": "NAME"} as application/json';
 
+/**
+ * What the query has for one of its members; `undefined` where it does not have it.
+ *
+ * Express' own `req.query` is not used: what it holds depends on the host's setting `query parser`, which turns
+ * `?model[a]=b` into an object, or all queries into nothing.
+ *
+ * @throws {InvalidRequestError} where it has it twice, or can't be decoded.
+ */
+export function inQuery(url: string, member: "model" | "follow"): string | undefined {
+  const query = url.includes("?") ? url.slice(url.indexOf("?") + 1) : "";
+  const given = query.split("&").filter((pair) => isOf(member, pair));
+  const [pair, second] = given;
+  if (pair === undefined) return undefined;
+  if (second !== undefined) {
+    throw new InvalidRequestError(`the query has "${member}" ${given.length} times; send it once`);
+  }
+  if (isPlain(pair)) return pair.slice(`${member}=`.length);
+  if (!isUtf8(pair)) {
+    throw new InvalidRequestError(`"${member}" in the query is not valid UTF-8; percent-encode it as UTF-8`);
+  }
+  return decode(pair).get(member) ?? "";
+}
+
 /** What is wrong, what was got, and what to send instead. */
-function explain(errors: ErrorObject[] | null | undefined, hint: string): string {
+export function explain(errors: ErrorObject[] | null | undefined, hint: string): string {
   const error = errors?.[0];
-  const member = error?.instancePath.slice(1);
+  const member = error?.instancePath.slice(1).replace(/\/(\d+)$/, "[$1]");
+  const name = member?.endsWith("]") ? `"${member}"` : "the model's name";
   const got = describe(error?.data);
   switch (error?.keyword) {
     case "required":
       return `the model is missing; ${hint}`;
     case "type":
       return member
-        ? `"${member}" must be a ${error.params.type}, got ${got}`
+        ? `"${member}" must be ${error.params.type === "array" ? "an" : "a"} ${error.params.type}, got ${got}`
         : `got no model but ${got}; ${hint}`;
     case "minLength":
-      return `the model's name is empty; ${hint}`;
+      return `${name} is empty; ${hint}`;
     case "maxLength":
-      return `the model's name is longer than ${MAX_NAME_LENGTH} characters`;
+      return `${name} is longer than ${MAX_NAME_LENGTH} characters`;
     default:
-      return `the model's name has control characters, got ${got}`;
+      return `${name} has control characters, got ${got}`;
   }
 }
 
-function namesModel(pair: string): boolean {
-  return /^model(=|$)/.test(pair) || (pair.includes("%") && decode(pair).has("model"));
+function isOf(member: string, pair: string): boolean {
+  return pair.startsWith(`${member}=`) || pair === member || (pair.includes("%") && decode(pair).has(member));
 }
 
 /** Most names are what they are without being decoded. */
 function isPlain(pair: string): boolean {
-  return /^model=[\w.:/-]*$/.test(pair);
+  return /^\w+=[\w.:/-]*$/.test(pair);
 }
 
 /** A question mark at the start would be taken off, so that one is put there: a name may start with one. */

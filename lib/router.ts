@@ -1,5 +1,5 @@
 import express, { type Router } from "express";
-import { readJsonBody } from "./body.js";
+import { jsonBodyReader, MAX_BODY_BYTES } from "./body.js";
 import {
   aMonitor,
   BackendMonitor,
@@ -9,7 +9,7 @@ import {
 } from "./monitor.js";
 import { checkOptions, required } from "./options.js";
 import { RequestReader } from "./request.js";
-import { answering, type GuardOptions, guardOptionChecks, guardsOf } from "./routing.js";
+import { answering, checkNoMore, type GuardOptions, guardOptionChecks, guardsOf } from "./routing.js";
 
 /** Options of {@link createBackendMonitorRouter}, which makes a monitor of them. */
 export interface BackendMonitorRouterOptions extends BackendMonitorOptions, GuardOptions {}
@@ -41,23 +41,19 @@ export function createBackendMonitorRouter(
   options: BackendMonitorRouterOptions | SharedMonitorRouterOptions,
   ...misplaced: unknown[]
 ): Router {
-  if (misplaced.length > 0) {
-    throw new TypeError(
-      `createBackendMonitorRouter takes one argument, its options, got ${1 + misplaced.length}; a guard is its option ` +
-        '"authorize", and it is called where it is mounted: app.use(createBackendMonitorRouter({ registry }))',
-    );
-  }
+  checkNoMore(misplaced, "createBackendMonitorRouter", "app.use(createBackendMonitorRouter({ registry }))");
   const monitor = monitorOf(options);
   const { log } = partsOf(monitor);
   const guards = guardsOf(options);
   const requests = new RequestReader();
+  const readBody = jsonBodyReader(MAX_BODY_BYTES);
 
   const backendMonitor = answering(log, ["GET", "HEAD"], async (req, res) => {
-    const { model } = requests.monitorQuery(req.url) ?? requests.monitorBody(await readJsonBody(req, res));
+    const { model } = requests.monitorQuery(req.url) ?? requests.monitorBody(await readBody(req, res));
     return monitor.status(model);
   });
   const backendShutdown = answering(log, ["POST"], async (req, res) => {
-    const { model, force } = requests.shutdownBody(await readJsonBody(req, res));
+    const { model, force } = requests.shutdownBody(await readBody(req, res));
     await monitor.shutdown(model, { force });
     return { message: "model stopped" };
   });

@@ -35,6 +35,15 @@ export const guardOptionChecks: Record<keyof GuardOptions, OptionCheck> = {
   allowedHosts: someOf(aHost),
 };
 
+/** @throws {TypeError} where a factory is passed more than its options, which does not show in its type. */
+export function checkNoMore(misplaced: readonly unknown[], factory: string, example: string): void {
+  if (misplaced.length === 0) return;
+  throw new TypeError(
+    `${factory} takes one argument, its options, got ${1 + misplaced.length}; a guard is its option "authorize", and ` +
+      `it is called where it is mounted: ${example}`,
+  );
+}
+
 /** What stands before the routes. */
 export function guardsOf({ authorize = [], allowedHosts }: GuardOptions): RequestHandler[] {
   const hostGuard = allowedHosts === undefined ? [] : allowHosts(allowedHosts);
