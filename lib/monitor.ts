@@ -77,6 +77,8 @@ export interface MonitorParts {
   readonly registry: ModelRegistry;
   readonly overviews: Overviews;
   readonly log: Log;
+  /** The registry has that long, too. */
+  readonly statusTimeoutMs: number;
 }
 
 const parts = new WeakMap<BackendMonitor, MonitorParts>();
@@ -156,7 +158,12 @@ export class BackendMonitor extends EventEmitter<BackendMonitorEvents> {
       known: () => this.#connections.names,
       forget: (name) => this.#forget(name),
     });
-    parts.set(this, { registry: this.#registry, overviews: this.#overviews, log: this.#log });
+    parts.set(this, {
+      registry: this.#registry,
+      overviews: this.#overviews,
+      log: this.#log,
+      statusTimeoutMs: this.#statusTimeoutMs,
+    });
   }
 
   /**

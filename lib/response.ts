@@ -44,3 +44,11 @@ export function sendJson(res: Response, status: number, body: object): void {
 export function sendError(res: Response, error: Pick<MonitorError, "status" | "type" | "message">): void {
   sendJson(res, error.status, errorAnswer(error));
 }
+
+/** Aborted once nobody reads a response any more. That may have been so before it began. */
+export function readerGone(res: Response): AbortSignal {
+  const controller = new AbortController();
+  if (res.destroyed) controller.abort();
+  else res.once("close", () => controller.abort());
+  return controller.signal;
+}

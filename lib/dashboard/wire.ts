@@ -44,6 +44,12 @@ export interface ShutdownNews {
   readonly error?: ErrorAnswer["error"] | undefined;
 }
 
+/** The event `trouble`: no sample could be taken. It comes once; the next `change` says that it is over. */
+export interface Trouble {
+  /** Why not. */
+  readonly error: ErrorAnswer["error"];
+}
+
 /** `POST api/backends/shutdown`: what became of each. */
 export interface ShutdownOutcomes {
   /** In the order in which they were asked for. */

@@ -28,9 +28,11 @@ export interface ModelRegistry {
    * a restart of it that is under way or ahead. Nothing is to be done where there is none.
    */
   cancelStart?(name: string, options: RegistryShutdownOptions): unknown;
+  /** The log of a model, for a registry that keeps logs: what there is of it. `undefined` where nothing is known of the model. */
+  logs?(name: string): string | undefined | Promise<string | undefined>;
   /**
-   * The log of a model, for a registry that keeps logs: what there is of it, then what is added, until `signal` is aborted.
-   * Then it ends; it does not throw. `undefined` where nothing is known of the model.
+   * The same, and then what is added, until `signal` is aborted. Then it ends; it does not throw. `undefined` where nothing is
+   * known of the model.
    */
   followLogs?(name: string, signal: AbortSignal): AsyncIterable<string> | undefined;
 }
