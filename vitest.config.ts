@@ -8,6 +8,7 @@ const onExpress = [
   "__tests__/allowed-hosts.test.ts",
   "__tests__/basic-auth.test.ts",
   "__tests__/bearer-auth.test.ts",
+  "__tests__/dashboard/*.test.ts",
   "__tests__/openapi.test.ts",
   "__tests__/router.test.ts",
 ];

@@ -49,6 +49,7 @@ export class LogReader {
   /** The same, and it goes on until the client leaves, or the registry has it end. */
   async follow(res: Response, name: string): Promise<void> {
     const gone = readerGone(res);
+    if (gone.aborted) return;
     const chunks = await this.#ask(name, () => {
       if (!this.#registry.followLogs) throw noLogs("followLogs");
       return this.#registry.followLogs(name, gone)?.[Symbol.asyncIterator]();
