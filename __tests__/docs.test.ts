@@ -48,6 +48,7 @@ const CONTEXT = `
     createBackendMonitorRouter, grpcBackendClient, InMemoryModelRegistry, type ModelRegistry,
     openApiDocument,
   } from "express-backend-monitor";
+  import { createDashboardRouter } from "express-backend-monitor/dashboard";
   import { processStartTime, sampleProcess, terminateProcessTree } from "express-backend-monitor/process";
   declare const app: Express;
   declare const backend: import("node:child_process").ChildProcess;

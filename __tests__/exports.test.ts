@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import type * as api from "express-backend-monitor";
+import type * as dashboardApi from "express-backend-monitor/dashboard";
 import type * as processApi from "express-backend-monitor/process";
 import ts from "typescript";
 import { describe, expect, expectTypeOf, it } from "vitest";
@@ -65,6 +66,11 @@ const ENTRIES = {
       "StartOptions",
     ],
   },
+  "express-backend-monitor/dashboard": {
+    file: "dashboard/index",
+    values: ["createDashboardRouter"],
+    types: ["DashboardRouterOptions"],
+  },
   "express-backend-monitor/process": {
     file: "process/index",
     values: [
@@ -105,5 +111,6 @@ describe.each(Object.entries(ENTRIES))("%s", (entry, { file, values, types }) =>
 
 it("declares as values what it has when it runs", () => {
   expectTypeOf<keyof typeof api>().toEqualTypeOf<Values<"express-backend-monitor">>();
+  expectTypeOf<keyof typeof dashboardApi>().toEqualTypeOf<Values<"express-backend-monitor/dashboard">>();
   expectTypeOf<keyof typeof processApi>().toEqualTypeOf<Values<"express-backend-monitor/process">>();
 });

@@ -2,6 +2,7 @@ import { credentials } from "@grpc/grpc-js";
 import { parseUri, splitHostPort } from "@grpc/grpc-js/build/src/uri-parser.js";
 import express from "express";
 import { describe, expect, it } from "vitest";
+import { createDashboardRouter } from "../lib/dashboard/index.js";
 import {
   BackendMonitor,
   BackendSupervisor,
@@ -19,6 +20,7 @@ const TARGET =
   'a gRPC target such as "127.0.0.1:50051", "[::1]:50051", "unix:/run/llama.sock" or "dns:///host:50051"';
 const NAME = "a name of 1 to 512 characters without control characters";
 const MS = "a whole number of milliseconds from 0 to 86400000";
+const INTERVAL = "a whole number of milliseconds from 100 to 60000";
 const PID = "a process id: a whole number from 1";
 const HANDLER = "an Express handler (req, res, next), or an array of at least one";
 const TOKEN = "a token of visible ASCII characters without a space";
@@ -26,6 +28,8 @@ const TOKEN = "a token of visible ASCII characters without a space";
 /** What JavaScript lets one pass, whatever the types say. */
 const anything = (value: unknown) => value as never;
 const router = (options: unknown) => () => createBackendMonitorRouter(anything(options));
+const dashboard = (options: unknown) => () => createDashboardRouter(anything(options));
+const monitor = new BackendMonitor({ registry });
 const register = (options: unknown) => () => registry.register(anything(options));
 const start = (options: unknown) => () => new BackendSupervisor().start(anything(options));
 const client = (options: unknown) => () => grpcBackendClient(anything(options));
@@ -161,6 +165,64 @@ const isWrong: [what: string, call: () => unknown, message: string][] = [
     "a number as force",
     () => new BackendMonitor({ registry }).shutdown("m", anything({ force: 1 })),
     'shutdown: option "force" takes true or false, got the number 1',
+  ],
+
+  [
+    "no options for a dashboard",
+    dashboard(undefined),
+    "createDashboardRouter takes an object of options, got undefined",
+  ],
+  [
+    "a monitor as options of a dashboard",
+    dashboard(monitor),
+    'createDashboardRouter has no option "_events"; its options are monitor, sampleIntervalMs, authorize, allowedHosts',
+  ],
+  [
+    "no monitor",
+    dashboard({ authorize: guard }),
+    'createDashboardRouter: option "monitor" takes a BackendMonitor, got undefined',
+  ],
+  [
+    "a registry as monitor",
+    dashboard({ monitor: registry }),
+    'createDashboardRouter: option "monitor" takes a BackendMonitor, got an object',
+  ],
+  [
+    "an option of the monitor for a dashboard",
+    dashboard({ monitor, registry }),
+    'createDashboardRouter has no option "registry"; its options are monitor, sampleIntervalMs, authorize, allowedHosts',
+  ],
+  [
+    "a guard behind the options of a dashboard",
+    () => createDashboardRouter(...(anything([{ monitor }, guard]) as [never])),
+    'createDashboardRouter takes one argument, its options, got 2; a guard is its option "authorize", and it is called where it ' +
+      'is mounted: app.use("/admin/backends", createDashboardRouter({ monitor }))',
+  ],
+  [
+    "seconds as sampleIntervalMs",
+    dashboard({ monitor, sampleIntervalMs: 1 }),
+    `createDashboardRouter: option "sampleIntervalMs" takes ${INTERVAL}, got the number 1`,
+  ],
+  [
+    "more than a minute as sampleIntervalMs",
+    dashboard({ monitor, sampleIntervalMs: 60_001 }),
+    `createDashboardRouter: option "sampleIntervalMs" takes ${INTERVAL}, got the number 60001`,
+  ],
+  [
+    "half of a millisecond as sampleIntervalMs",
+    dashboard({ monitor, sampleIntervalMs: 100.5 }),
+    `createDashboardRouter: option "sampleIntervalMs" takes ${INTERVAL}, got the number 100.5`,
+  ],
+  [
+    "bearerAuth that was not called for a dashboard",
+    dashboard({ monitor, authorize: bearerAuth }),
+    `createDashboardRouter: option "authorize" takes ${HANDLER}, got bearerAuth itself; call it`,
+  ],
+  [
+    "a URL as allowed host of a dashboard",
+    dashboard({ monitor, allowedHosts: ["http://localhost"] }),
+    'createDashboardRouter: option "allowedHosts" takes an array of at least one: a host name or an address, with or without a port ' +
+      '("localhost", "127.0.0.1:8080", "[::1]"), got an array with the string "http://localhost" at index 0',
   ],
 
   ["a name instead of a model", register("m"), 'register takes an object of options, got the string "m"'],

@@ -61,14 +61,40 @@ describe("a program that uses the package", () => {
     expect(output).toBe("200 200 500 500 400 200 200");
   });
 
+  it("ends by itself with dashboards, one that nobody looked at and one that everybody has left", async () => {
+    const output = await runModule(`
+      import { once } from "node:events";
+      import express from "express";
+      import { BackendMonitor, InMemoryModelRegistry } from "express-backend-monitor";
+      import { createDashboardRouter } from "express-backend-monitor/dashboard";
+
+      const monitor = new BackendMonitor({ registry: new InMemoryModelRegistry() });
+      const app = express();
+      app.use("/unused", createDashboardRouter({ monitor }));
+      app.use("/used", createDashboardRouter({ monitor, sampleIntervalMs: 60_000 }));
+      const server = app.listen(0);
+      await once(server, "listening");
+      const events = await fetch("http://127.0.0.1:" + server.address().port + "/used/api/events");
+      const reader = events.body.getReader();
+      let text = "";
+      while (!text.includes("event: snapshot")) text += Buffer.from((await reader.read()).value);
+      await reader.cancel();
+      server.close();
+      await once(server, "close");
+      console.log("closed");
+    `);
+    expect(output).toBe("closed");
+  });
+
   it("may require() it", async () => {
     const code = `
       const { createBackendMonitorRouter } = require("express-backend-monitor");
+      const { createDashboardRouter } = require("express-backend-monitor/dashboard");
       const { sampleProcess } = require("express-backend-monitor/process");
-      console.log(typeof createBackendMonitorRouter, typeof sampleProcess);
+      console.log(typeof createBackendMonitorRouter, typeof createDashboardRouter, typeof sampleProcess);
     `;
     const { stdout } = await run(process.execPath, ["--input-type=commonjs", "-e", code], { cwd: root });
-    expect(stdout.trim()).toBe("function function");
+    expect(stdout.trim()).toBe("function function function");
   });
 });
 

@@ -105,6 +105,7 @@ describe("the types of express-backend-monitor", () => {
       list(): readonly api.LoadedModel[] | Promise<readonly api.LoadedModel[]>;
       shutdown(name: string, options: api.RegistryShutdownOptions): unknown;
       cancelStart?(name: string, options: api.RegistryShutdownOptions): unknown;
+      logs?(name: string): string | undefined | Promise<string | undefined>;
       followLogs?(name: string, signal: AbortSignal): AsyncIterable<string> | undefined;
     }>();
     expectTypeOf<api.BackendClientFactory>().toEqualTypeOf<(model: api.LoadedModel) => api.BackendClient>();

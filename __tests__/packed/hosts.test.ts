@@ -50,6 +50,10 @@ describe.each(hosts)("on Node $version and $project", { timeout: 60_000 }, ({ no
     const monitored = await send(`${host.url}/backend/monitor?model=my-model`);
     expect(monitored).toMatchObject({ status: 200, json: { state: -1 } });
     if (isLinux) expect(monitored.json.memory.total).toBe(kernelBytes(host.backend, "VmRSS"));
+    const page = await send(`${host.url}/dashboard/`);
+    expect(page).toMatchObject({ status: 200, text: expect.stringMatching(/^<!doctype html>/i) });
+    const shown = await send(`${host.url}/dashboard/api/backends`);
+    expect(shown).toMatchObject({ status: 200, json: { models: [{ name: "my-model", pid: host.backend }] } });
     const stopped = await send(`${host.url}/backend/shutdown`, json({ model: "my-model" }));
     expect(stopped).toMatchObject({ status: 200, json: { message: "model stopped" } });
     expect(isRunning(host.backend)).toBe(false);

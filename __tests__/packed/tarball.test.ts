@@ -32,7 +32,8 @@ describe("the tarball", () => {
       .filter((source) => source.endsWith(".ts"))
       .map((source) => `dist/${source.replaceAll("\\", "/").slice(0, -".ts".length)}`)
       .flatMap((module) => [`${module}.js`, `${module}.d.ts`]);
-    expect(paths).toEqual([...besides, ...built].sort());
+    const page = sources.filter((source) => source.endsWith(".html")).map((source) => `dist/${source}`);
+    expect(paths).toEqual([...besides, ...built, ...page].sort());
   });
 
   it("is small", () => {

@@ -41,8 +41,7 @@ const GET = ["GET", "HEAD"];
  *
  * ```ts
  * const monitor = new BackendMonitor({ registry });
- * const authorize = bearerAuth(["s3cret"]);
- * app.use(createBackendMonitorRouter({ monitor, authorize }));
+ * app.use(createBackendMonitorRouter({ monitor }));
  * app.use("/admin/backends", createDashboardRouter({ monitor, allowedHosts: ["localhost"] }));
  * ```
  *

@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import express from "express";
-import { createBackendMonitorRouter, InMemoryModelRegistry } from "express-backend-monitor";
+import { BackendMonitor, createBackendMonitorRouter, InMemoryModelRegistry } from "express-backend-monitor";
+import { createDashboardRouter } from "express-backend-monitor/dashboard";
 
 const backend = spawn(process.execPath, ["-e", "setInterval(() => {}, 1000)"]);
 
@@ -9,7 +10,9 @@ const registry = new InMemoryModelRegistry();
 registry.register({ name: "my-model", address: "127.0.0.1:1", pid: backend.pid });
 
 const app = express();
-app.use(createBackendMonitorRouter({ registry }));
+const monitor = new BackendMonitor({ registry });
+app.use(createBackendMonitorRouter({ monitor }));
+app.use("/dashboard", createDashboardRouter({ monitor }));
 const server = app.listen(process.env.PORT, () => console.log(server.address().port, backend.pid));
 
 backend.on("exit", () => server.close());

@@ -15,6 +15,7 @@ import {
   type ModelRegistry,
   MonitorError,
 } from "express-backend-monitor";
+import { createDashboardRouter } from "express-backend-monitor/dashboard";
 import { type ProcessSample, sampleProcess, terminateProcessTree } from "express-backend-monitor/process";
 
 const memory = new InMemoryModelRegistry();
@@ -61,6 +62,8 @@ const router: express.Router = createBackendMonitorRouter({
 });
 const app = express();
 app.use(router);
+const monitor = new BackendMonitor({ registry: memory });
+app.use("/dashboard", createDashboardRouter({ monitor, authorize: guard, sampleIntervalMs: 2_000 }));
 app.use("/admin", createBackendMonitorRouter({ registry: memory, createClient: grpcBackendClient() }));
 
 const supervisor = new BackendSupervisor({ createClient: grpcBackendClient({ token: "s3cret" }) });
@@ -95,6 +98,8 @@ export async function watch(): Promise<bigint | number | null | undefined> {
 createBackendMonitorRouter({});
 // @ts-expect-error one method of a registry is not a registry
 createBackendMonitorRouter({ registry: { get: () => undefined } });
+// @ts-expect-error a dashboard shows a monitor
+createDashboardRouter({ registry: memory });
 // @ts-expect-error there is no such option
 createBackendMonitorRouter({ registry: memory, statusTimeout: 1_000 });
 // @ts-expect-error milliseconds are a number
