@@ -1,0 +1,7 @@
+/**
+ * What models cost as metrics of Prometheus: {@link registerBackendMetrics} puts them on a host's own registry of `prom-client`,
+ * which is to be installed beside this package.
+ *
+ * @module express-backend-monitor/metrics
+ */
+export { type BackendMetricsOptions, registerBackendMetrics } from "./register.js";
