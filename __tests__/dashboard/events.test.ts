@@ -189,11 +189,8 @@ describe("GET api/events", () => {
 });
 
 describe("the loop", () => {
-  it.each([
-    ["an interval after the last one began", 80, [0, 100, 200, 300]],
-    // A timer takes a millisecond at least.
-    ["not before the last one has ended", 149, [0, 150, 300, 450]],
-  ])("begins the next sample %s", async (_what, sampleMs, expected) => {
+  /** A loop that takes a sample each 100 ms, with a viewer who can leave; a sample takes `sampleMs`. */
+  function startLoop(sampleMs: number) {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"], now: 0 });
     onTestFinished(() => void vi.useRealTimers());
     const registry = new CountingRegistry();
@@ -205,13 +202,32 @@ describe("the loop", () => {
     const feed = new Feed(new BackendMonitor({ registry }), new History(), 100);
     const res = new ServerResponse(new IncomingMessage(new Socket())) as Response;
     feed.show(res, undefined);
+    return { begun, leave: () => res.emit("close") };
+  }
+
+  it.each([
+    ["an interval after the last one began", 80, [0, 100, 200, 300]],
+    // A timer takes a millisecond at least.
+    ["not before the last one has ended", 149, [0, 150, 300, 450]],
+  ])("begins the next sample %s", async (_what, sampleMs, expected) => {
+    const { begun } = startLoop(sampleMs);
     await vi.advanceTimersByTimeAsync(460);
-    const [first = 0] = begun;
-    expect(begun.slice(0, 4).map((time) => time - first)).toEqual(expected);
-    res.destroy();
-    res.emit("close");
+    expect(begun.slice(0, 4).map((time) => time - Number(begun[0]))).toEqual(expected);
+  });
+
+  it.each([
+    ["between two samples", 175, 0],
+    // That of the sample itself, and that of its deadline.
+    ["in the middle of a sample", 225, 2],
+  ])("leaves nothing when the last viewer leaves %s", async (_what, at, timers) => {
+    const { begun, leave } = startLoop(50);
+    await vi.advanceTimersByTimeAsync(at);
+    const samples = begun.length;
+    leave();
+    expect(vi.getTimerCount()).toBe(timers);
     await vi.advanceTimersByTimeAsync(10_000);
     expect(vi.getTimerCount()).toBe(0);
+    expect(begun).toHaveLength(samples);
   });
 });
 

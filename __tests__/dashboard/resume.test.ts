@@ -145,7 +145,11 @@ describe("what was told", () => {
     const json = JSON.stringify("x".repeat(2 ** 18 - 100));
     for (let quarter = 0; quarter < 4; quarter++) events.add("change", json);
     expect(read(events.since(before))).toHaveLength(4);
-    events.add("change", json);
-    expect(events.since(before)).toBeUndefined();
+    for (let quarter = 0; quarter < 5; quarter++) {
+      const seen = events.lastId;
+      events.add("change", json);
+      expect(events.since(before)).toBeUndefined();
+      expect(read(events.since(seen))).toHaveLength(1);
+    }
   });
 });
