@@ -69,6 +69,9 @@ describe("the history of a model", () => {
     expect(history.read("m").at).toEqual(seconds.map(atSecond).slice(14 * 60 + 1));
     vi.setSystemTime(atSecond(16 * 60 + 15 * 60));
     expect(history.read("m")).toEqual(NOTHING);
+    // What is older is not kept and merely not shown.
+    vi.setSystemTime(NOW);
+    expect(history.read("m").at).toHaveLength(15 * 60);
   });
 
   it("is kept until its newest point is 15 minutes old, and goes on where the model comes back", () => {

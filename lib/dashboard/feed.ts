@@ -1,6 +1,6 @@
 import type { Response } from "express";
 import { asMonitorError, errorAnswer, ModelNotLoadedError, type MonitorError } from "../errors.js";
-import { type BackendMonitor, partsOf } from "../monitor.js";
+import { type BackendMonitor, type MonitorParts, partsOf } from "../monitor.js";
 import type { ModelOverview } from "../overview.js";
 import { readerGone, toJson } from "../response.js";
 import type { ShutdownProgress } from "../shutdown.js";
@@ -27,6 +27,7 @@ interface State {
  */
 export class Feed {
   readonly #monitor: BackendMonitor;
+  readonly #parts: MonitorParts;
   readonly #intervalMs: number;
   readonly #history: History;
   readonly #events = new RecentEvents();
@@ -46,6 +47,7 @@ export class Feed {
 
   constructor(monitor: BackendMonitor, history: History, intervalMs: number) {
     this.#monitor = monitor;
+    this.#parts = partsOf(monitor);
     this.#history = history;
     this.#intervalMs = intervalMs;
   }
@@ -108,7 +110,7 @@ export class Feed {
     this.#isSampling = true;
     this.#sampledAt = performance.now();
     try {
-      const models = await partsOf(this.#monitor).overviews.glance(PATIENCE_MS);
+      const models = await this.#parts.overviews.glance(PATIENCE_MS);
       this.#trouble = undefined;
       this.#tellOfSample(Date.now(), models);
     } catch (error) {
@@ -137,9 +139,8 @@ export class Feed {
     this.#viewers.add(viewer);
     const id = this.#events.lastId;
     if (this.#snapshot?.id !== id) {
-      const { registry } = partsOf(this.#monitor);
       const overviews = Array.from(models.values(), ({ model }) => model);
-      const snapshot = snapshotOf(registry, this.#intervalMs, at, overviews);
+      const snapshot = snapshotOf(this.#parts.registry, this.#intervalMs, at, overviews);
       this.#snapshot = { id, text: Buffer.from(eventText(id, "snapshot", toJson(snapshot))) };
     }
     viewer.write(this.#snapshot.text);
@@ -148,7 +149,7 @@ export class Feed {
   /** Once, and not again until samples can be taken again. */
   #tellOfTrouble(failure: MonitorError): void {
     if (this.#trouble) return;
-    partsOf(this.#monitor).log.failure(failure);
+    this.#parts.log.failure(failure);
     this.#trouble = errorAnswer(failure);
     this.#tell("trouble", this.#trouble);
     for (const newcomer of this.#newcomers) newcomer.write(this.#forNewcomers(this.#trouble));

@@ -75,8 +75,7 @@ export class LogReader {
     try {
       found = await ask();
     } catch (cause) {
-      if (cause instanceof MonitorError) throw cause;
-      const failure = failed(name, cause);
+      const failure = cause instanceof MonitorError ? cause : failed(name, cause);
       this.#log.failure(failure);
       throw failure;
     }

@@ -44,7 +44,7 @@ export interface ShutdownNews {
   readonly error?: ErrorAnswer["error"] | undefined;
 }
 
-/** The event `trouble`: no sample could be taken. It comes once; the next `change` says that it is over. */
+/** The event `trouble`: no sample could be taken. It comes once; the next `change`, or `snapshot`, says that it is over. */
 export interface Trouble {
   /** Why not. */
   readonly error: ErrorAnswer["error"];
