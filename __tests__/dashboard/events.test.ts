@@ -1,4 +1,5 @@
-import { get, IncomingMessage, ServerResponse } from "node:http";
+import { once } from "node:events";
+import { Agent, get, IncomingMessage, request, ServerResponse } from "node:http";
 import { Socket } from "node:net";
 import { availableParallelism, totalmem } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
@@ -138,11 +139,19 @@ describe("GET api/events", () => {
 
   it("answers HEAD with the headers, and takes no sample for it", async () => {
     const registry = new CountingRegistry();
-    const { send } = await serveDashboard({ registry });
+    const { send, url } = await serveDashboard({ registry });
     const { status, headers, text } = await send("/api/events", { method: "HEAD" });
     expect(status).toBe(200);
     expect(headers["content-type"]).toBe("text/event-stream; charset=utf-8");
     expect(text).toBe("");
+    // The next request on the connection has its turn at once: it is at its end.
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    onTestFinished(() => agent.destroy());
+    for (const method of ["HEAD", "HEAD"]) {
+      const [res] = await once(request(`${url}/api/events`, { method, agent }).end(), "response");
+      await once(res.resume(), "end");
+    }
+    await someSamplesLater();
     expect(registry.lists).toBe(0);
   });
 

@@ -169,8 +169,10 @@ describe("GET api/logs", () => {
 describe("a log that is followed", () => {
   it("comes as it is written, also through compression, until the client leaves", async () => {
     const log = testLog();
+    const errors: string[] = [];
+    const logger = { info: () => {}, error: (message: string) => errors.push(message) };
     const { url, server } = await serveDashboard(
-      { registry: registryWith(log) },
+      { registry: registryWith(log), logger },
       compression({ threshold: 0, filter: () => true }),
     );
     const { res, read } = await follow(`${url}${PATH}&follow=tru%65`);
@@ -185,6 +187,7 @@ describe("a log that is followed", () => {
     res.destroy();
     await isLeft(server);
     await expect.poll(() => log.state).toMatchObject({ isAborted: true, isReturned: true });
+    expect(errors).toEqual([]);
   });
 
   it("ends where the registry has it end", async () => {
