@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import type * as api from "express-backend-monitor";
 import type * as dashboardApi from "express-backend-monitor/dashboard";
+import type * as metricsApi from "express-backend-monitor/metrics";
 import type * as processApi from "express-backend-monitor/process";
 import ts from "typescript";
 import { describe, expect, expectTypeOf, it } from "vitest";
@@ -71,6 +72,11 @@ const ENTRIES = {
     values: ["createDashboardRouter"],
     types: ["DashboardRouterOptions"],
   },
+  "express-backend-monitor/metrics": {
+    file: "metrics/index",
+    values: ["registerBackendMetrics"],
+    types: ["BackendMetricsOptions"],
+  },
   "express-backend-monitor/process": {
     file: "process/index",
     values: [
@@ -112,5 +118,6 @@ describe.each(Object.entries(ENTRIES))("%s", (entry, { file, values, types }) =>
 it("declares as values what it has when it runs", () => {
   expectTypeOf<keyof typeof api>().toEqualTypeOf<Values<"express-backend-monitor">>();
   expectTypeOf<keyof typeof dashboardApi>().toEqualTypeOf<Values<"express-backend-monitor/dashboard">>();
+  expectTypeOf<keyof typeof metricsApi>().toEqualTypeOf<Values<"express-backend-monitor/metrics">>();
   expectTypeOf<keyof typeof processApi>().toEqualTypeOf<Values<"express-backend-monitor/process">>();
 });

@@ -1,6 +1,7 @@
 import { credentials } from "@grpc/grpc-js";
 import { parseUri, splitHostPort } from "@grpc/grpc-js/build/src/uri-parser.js";
 import express from "express";
+import * as promClient from "prom-client";
 import { describe, expect, it } from "vitest";
 import { createDashboardRouter } from "../lib/dashboard/index.js";
 import {
@@ -11,6 +12,7 @@ import {
   grpcBackendClient,
   InMemoryModelRegistry,
 } from "../lib/index.js";
+import { registerBackendMetrics } from "../lib/metrics/index.js";
 import { processStartTime, sampleProcess, terminateProcessTree } from "../lib/process/index.js";
 
 const registry = new InMemoryModelRegistry();
@@ -33,6 +35,7 @@ const monitor = new BackendMonitor({ registry });
 const register = (options: unknown) => () => registry.register(anything(options));
 const start = (options: unknown) => () => new BackendSupervisor().start(anything(options));
 const client = (options: unknown) => () => grpcBackendClient(anything(options));
+const metrics = (options: unknown) => () => registerBackendMetrics(anything(options));
 const auth = (tokens: unknown) => () => bearerAuth(anything(tokens));
 
 const isWrong: [what: string, call: () => unknown, message: string][] = [
@@ -350,6 +353,42 @@ const isWrong: [what: string, call: () => unknown, message: string][] = [
     "credentials for calls",
     client({ credentials: credentials.createEmpty() }),
     'grpcBackendClient: option "credentials" takes channel credentials of the same @grpc/grpc-js that this package uses, got an object',
+  ],
+
+  [
+    "no options for metrics",
+    metrics(undefined),
+    "registerBackendMetrics takes an object of options, got undefined",
+  ],
+  [
+    "a register alone",
+    metrics(new promClient.Registry()),
+    'registerBackendMetrics has no option "_metrics"; its options are monitor, register',
+  ],
+  [
+    "options of a monitor in its place",
+    metrics({ monitor: { registry }, register: new promClient.Registry() }),
+    'registerBackendMetrics: option "monitor" takes a BackendMonitor, got an object',
+  ],
+  [
+    "the registry of models as the one of metrics",
+    metrics({ monitor: new BackendMonitor({ registry }), register: registry }),
+    'registerBackendMetrics: option "register" takes a Registry of prom-client, got an object without registerMetric(), getSingleMetric()',
+  ],
+  [
+    "all of prom-client as register",
+    metrics({ monitor: new BackendMonitor({ registry }), register: promClient }),
+    'registerBackendMetrics: option "register" takes a Registry of prom-client, got an object without registerMetric(), getSingleMetric()',
+  ],
+  [
+    "a class as register",
+    metrics({ monitor: new BackendMonitor({ registry }), register: promClient.Registry }),
+    'registerBackendMetrics: option "register" takes a Registry of prom-client, got a function',
+  ],
+  [
+    "no register",
+    metrics({ monitor: new BackendMonitor({ registry }) }),
+    'registerBackendMetrics: option "register" takes a Registry of prom-client, got undefined',
   ],
 
   [

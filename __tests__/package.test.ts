@@ -98,26 +98,38 @@ describe("a program that uses the package", () => {
   });
 });
 
+/** Has a Node start in which none of these packages can be imported. */
+function without(packages: RegExp): string[] {
+  const hooks = `data:text/javascript,${encodeURIComponent(`
+    export async function resolve(specifier, context, next) {
+      if (${packages}.test(specifier)) throw new Error("loads " + specifier);
+      return next(specifier, context);
+    }
+  `)}`;
+  const register = `
+    import { register } from "node:module";
+    register(${JSON.stringify(hooks)});
+  `;
+  return ["--import", `data:text/javascript,${encodeURIComponent(register)}`];
+}
+
 describe("express-backend-monitor/process", () => {
   it("works without Express and gRPC, and loads neither", async () => {
-    const hooks = `data:text/javascript,${encodeURIComponent(`
-      export async function resolve(specifier, context, next) {
-        if (/^(express|ajv|google-protobuf|@grpc\\/.*|pidusage|ps-list)$/.test(specifier)) throw new Error("loads " + specifier);
-        return next(specifier, context);
-      }
-    `)}`;
-    const register = `data:text/javascript,${encodeURIComponent(`
-      import { register } from "node:module";
-      register(${JSON.stringify(hooks)});
-    `)}`;
+    const bare = without(/^(express|ajv|google-protobuf|@grpc\/.*|pidusage|ps-list)$/);
     const code = `
       import { sampleProcess } from "express-backend-monitor/process";
       ${process.platform === "linux" ? "await sampleProcess(process.pid);" : ""}
       console.log(typeof sampleProcess);
     `;
-    expect(await runModule(code, "--import", register)).toBe("function");
-    await expect(runModule('import "express-backend-monitor";', "--import", register)).rejects.toThrow(
-      "loads",
-    );
+    expect(await runModule(code, ...bare)).toBe("function");
+    await expect(runModule('import "express-backend-monitor";', ...bare)).rejects.toThrow("loads");
   });
+});
+
+it("prom-client is loaded for express-backend-monitor/metrics alone", async () => {
+  const bare = without(/^prom-client$/);
+  const load = (entry: string) =>
+    runModule(`import "express-backend-monitor${entry}"; console.log("loaded")`, ...bare);
+  for (const entry of ["", "/process"]) expect(await load(entry)).toBe("loaded");
+  await expect(load("/metrics")).rejects.toThrow("loads prom-client");
 });

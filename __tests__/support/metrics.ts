@@ -7,11 +7,14 @@ import {
   BackendMonitor,
   type BackendMonitorOptions,
   type BackendStatus,
+  InMemoryModelRegistry,
   type LoadedModel,
   type ModelRegistry,
 } from "../../lib/index.js";
 import { registerBackendMetrics } from "../../lib/metrics/index.js";
+import { hasMemory, isOk, serveBackend } from "./grpc.js";
 import { type Send, serveHttp } from "./http.js";
+import { startScript } from "./processes.js";
 import { type Family, parseMetrics, type Sample } from "./prometheus.js";
 
 type Families = ReadonlyMap<string, Family>;
@@ -26,9 +29,10 @@ export interface MetricsHost {
   scrapeText(): Promise<string>;
 }
 
-/** A host app that serves the metrics of a monitor, and a gauge of its own. */
+/** A host app that serves the metrics of a monitor. */
 export async function metricsHost(options: BackendMonitorOptions): Promise<MetricsHost> {
-  const monitor = new BackendMonitor(options);
+  // A busy machine may need a while.
+  const monitor = new BackendMonitor({ statusTimeoutMs: 15_000, ...options });
   onTestFinished(() => monitor.close());
   const register = new Registry();
   registerBackendMetrics({ monitor, register });
@@ -42,6 +46,25 @@ export async function metricsHost(options: BackendMonitorOptions): Promise<Metri
     return text;
   };
   return { monitor, register, send, scrapeText, scrape: async () => parseMetrics(await scrapeText()) };
+}
+
+/** A host app with a model that reports, one that does not, both with processes, and one that nobody tells of. */
+export async function busyHost(): Promise<MetricsHost> {
+  const { pid } = await startScript("family.mjs");
+  const registry = new InMemoryModelRegistry();
+  for (const [name, calls] of [
+    ["reports", { Status: hasMemory }],
+    ["plain", { Health: isOk }],
+  ] as const) {
+    registry.register({ name, address: (await serveBackend(calls)).address, pid });
+  }
+  registry.register({ name: "lost", address: "127.0.0.1:1" });
+  const host = await metricsHost({ registry });
+  for (const name of ["lost", "nobody"]) await expect(host.monitor.shutdown(name)).rejects.toThrow();
+  await expect
+    .poll(async () => modelsOf(await host.scrape(), "backend_monitor_duration_seconds_count"))
+    .toContain("reports");
+  return host;
 }
 
 /** All samples of a name, or of one model. */

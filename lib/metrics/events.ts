@@ -1,18 +1,15 @@
 /** The metrics that the monitor's events make. Once they are off the register, nothing listens for them any more. */
 import { Counter, Histogram } from "prom-client";
 import type { ErrorType } from "../errors.js";
-import type { BackendMonitor, MonitorLatency } from "../monitor.js";
+import type { MonitorLatency } from "../monitor.js";
 import type { ShutdownProgress } from "../shutdown.js";
 import { MAX_MODELS, modelLabel } from "./labels.js";
-import type { PromRegister } from "./prom-register.js";
+import type { BackendMetricsOptions } from "./options.js";
 
 export const SHUTDOWNS = "backend_shutdowns_total";
 export const DURATION = "backend_monitor_duration_seconds";
 
-/** What such a metric needs. */
-interface EventMetric {
-  readonly monitor: BackendMonitor;
-  readonly register: PromRegister;
+interface EventMetric extends BackendMetricsOptions {
   /** Called at each scrape, before the metric is read. */
   readonly collect: () => Promise<void>;
 }

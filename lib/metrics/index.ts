@@ -4,4 +4,5 @@
  *
  * @module express-backend-monitor/metrics
  */
-export { type BackendMetricsOptions, registerBackendMetrics } from "./register.js";
+export type { BackendMetricsOptions } from "./options.js";
+export { registerBackendMetrics } from "./register.js";

@@ -1,19 +1,10 @@
 import { Counter, Gauge } from "prom-client";
-import { aMonitor, type BackendMonitor } from "../monitor.js";
-import { checkOptions, required } from "../options.js";
+import { checkOptions } from "../options.js";
 import type { ModelOverview } from "../overview.js";
 import { countShutdowns, DURATION, SHUTDOWNS, timeMonitor } from "./events.js";
 import { type SampledMetric, sampledMetrics } from "./figures.js";
 import { isKnown, shownModels } from "./labels.js";
-import { aRegister, type PromRegister } from "./prom-register.js";
-
-/** Options of {@link registerBackendMetrics}. */
-export interface BackendMetricsOptions {
-  /** What the metrics tell of. */
-  monitor: BackendMonitor;
-  /** Where they go: a `Registry` of `prom-client`, such as its `register`. It may have any other metrics, too. */
-  register: PromRegister;
-}
+import { type BackendMetricsOptions, metricsOptionChecks } from "./options.js";
 
 const MODELS = "backend_models";
 
@@ -42,10 +33,7 @@ const MODELS = "backend_models";
  * @throws {Error} where `register` has a metric of one of these names already: it takes one monitor, and once.
  */
 export function registerBackendMetrics(options: BackendMetricsOptions): void {
-  checkOptions("registerBackendMetrics", options, {
-    monitor: required(aMonitor),
-    register: required(aRegister),
-  });
+  checkOptions("registerBackendMetrics", options, metricsOptionChecks);
   const { monitor, register } = options;
   const names = [MODELS, ...sampledMetrics.map(({ name }) => name), SHUTDOWNS, DURATION];
   const taken = names.find((name) => register.getSingleMetric(name));
@@ -97,7 +85,11 @@ interface Series {
   readonly add: (labels: Record<string, string>, value: number) => void;
 }
 
-function seriesOf(metric: SampledMetric, register: PromRegister, collect: () => Promise<void>): Series {
+function seriesOf(
+  metric: SampledMetric,
+  register: BackendMetricsOptions["register"],
+  collect: () => Promise<void>,
+): Series {
   const { name, help, labelNames, isCounter } = metric;
   const configuration = {
     name,
