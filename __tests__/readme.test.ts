@@ -11,6 +11,7 @@ import { curl } from "./support/curl.js";
 import { fails, replies, serveBackend } from "./support/grpc.js";
 import { serveHttp } from "./support/http.js";
 import { freePort, isLinux, kernelChildren, startScript } from "./support/processes.js";
+import { type Family, parseMetrics } from "./support/prometheus.js";
 import { readme, readmeBlocks } from "./support/readme.js";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -174,6 +175,26 @@ const runs: Record<string, (code: string) => Promise<void>> = {
           /^express-backend-monitor: shutdown of model "my-model": stopped after \d+ ms, 1 process ended$/,
         ),
       ]);
+  },
+
+  "Metrics: js": async (code) => {
+    const program = await run("metrics.mjs", `${APP}${code}${LISTEN}`);
+    await untilListening(program);
+    const scrape = () => curl(`curl http://127.0.0.1:${program.port}/metrics`);
+    expect((await scrape()).headers["content-type"]).toMatch(/^text\/plain; version=0\.0\.4/);
+    // Its table has what there is, each with its labels.
+    const rows = readme.matchAll(/^\| `(backend_\w+)` +\|([^|]*)\|/gm);
+    const documented = Array.from(rows, ([, name = "", labels = ""]) => [
+      name,
+      (labels.match(/\w+/g) ?? []).sort(),
+    ]);
+    const labelsOf = ({ samples }: Family) => Object.keys(samples.at(-1)?.labels ?? {}).sort();
+    const scraped = async () => {
+      const families = [...parseMetrics((await scrape()).text).values()];
+      return Object.fromEntries(families.map((family) => [family.name, labelsOf(family)]));
+    };
+    await expect.poll(scraped).toEqual(Object.fromEntries(documented));
+    await monitorAndStop(program);
   },
 
   "Logging: text": async (code) => {

@@ -19,6 +19,7 @@ const besides = [
   "CHANGELOG.md",
   "SECURITY.md",
   "openapi.yaml",
+  "examples/grafana-dashboard.json",
 ];
 
 /** About a third more than there is: who gets there is to ask whether users need it. */
