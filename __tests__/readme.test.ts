@@ -177,6 +177,29 @@ const runs: Record<string, (code: string) => Promise<void>> = {
       ]);
   },
 
+  "Dashboard: js": async (code) => {
+    const program = await run(
+      "dashboard.mjs",
+      `${APP}${code.replace("createBackendMonitorRouter", "")}${LISTEN}`,
+    );
+    await untilListening(program);
+    const url = `http://127.0.0.1:${program.port}`;
+    const page = `${url}/admin/backends/`;
+    // That is the address to open.
+    expect(readme).toContain(`\`${page.replace(`${program.port}`, "8080")}\``);
+    const alice = `-H "Authorization: Basic ${Buffer.from("alice:s3cret").toString("base64")}"`;
+    expect((await curl(`curl ${page}`)).headers["www-authenticate"]).toMatch(/^Basic /);
+    expect((await curl(`curl ${page} ${alice}`)).text).toMatch(/^<!doctype html>/i);
+    expect((await curl(`curl ${page}api/backends ${alice}`)).json.models).toMatchObject([
+      { name: "my-model" },
+    ]);
+    // One monitor does both.
+    const token = '-H "Authorization: Bearer s3cret" -H "Content-Type: application/json"';
+    const stop = await curl(`curl ${url}/backend/shutdown ${token} -d '{"model": "my-model"}'`);
+    expect(stop.json).toEqual({ message: "model stopped" });
+    expect((await curl(`curl ${page}api/backends ${alice}`)).json.models).toEqual([]);
+  },
+
   "Metrics: js": async (code) => {
     const program = await run("metrics.mjs", `${APP}${code}${LISTEN}`);
     await untilListening(program);

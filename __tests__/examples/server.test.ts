@@ -3,11 +3,17 @@ import { once } from "node:events";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { curl } from "../support/curl.js";
 import { family, root, startExample } from "../support/example.js";
-import { json, send } from "../support/http.js";
+import { type Answer, json, send } from "../support/http.js";
 import { isLinux, isRunning, kernelBytes, kernelChildren, kernelSession } from "../support/processes.js";
 import { readmeBlocks } from "../support/readme.js";
 
 const hasSetsid = spawnSync("setsid", ["true"]).status === 0;
+
+/** What an answer is, in a few words. */
+function outcomeOf({ error, message, openapi, models, text, state }: Answer["json"]): string {
+  const names = models?.map(({ name }: { name: string }) => name).join(" ");
+  return error?.type ?? message ?? openapi ?? names ?? (text ? "text" : state);
+}
 
 describe.skipIf(!isLinux)("the example", () => {
   let server: ChildProcess;
@@ -90,9 +96,9 @@ describe.skipIf(!isLinux)("the example", () => {
     expect(everything).toHaveLength(5);
     const statuses: string[] = [];
     for (const line of curls) {
-      const { status, json: answer } = await curl(line);
+      const { status, text, json: answer } = await curl(line);
       statuses.push(
-        `${status} ${answer.error?.type ?? answer.message ?? answer.openapi ?? (answer.text ? "text" : answer.state)}`,
+        `${status} ${answer ? outcomeOf(answer) : (text.split("\n")[0] ?? "").replace(/:\d+$/, "")}`,
       );
     }
     expect(statuses).toEqual([
@@ -104,6 +110,9 @@ describe.skipIf(!isLinux)("the example", () => {
       "200 2",
       "400 invalid_request_error",
       "500 model_not_loaded",
+      "200 chat plain stuck",
+      "200 listening on 127.0.0.1",
+      "200 # HELP backend_models Models that are loaded.",
       "200 3.1.0",
       "200 model stopped",
       "200 model stopped",
