@@ -7,7 +7,9 @@ import { text } from "node:stream/consumers";
 import { promisify } from "node:util";
 import { describe, expect, inject, it, onTestFinished } from "vitest";
 import { json, send } from "../support/http.js";
+import { samplesOf } from "../support/metrics.js";
 import { freeze, isLinux, isRunning, kernelBytes } from "../support/processes.js";
+import { parseMetrics } from "../support/prometheus.js";
 import type { ProjectName } from "./setup.js";
 
 interface Host {
@@ -76,6 +78,17 @@ describe.each(hosts)("on Node $version and $project", { timeout: 60_000 }, ({ no
     expect(isRunning(host.backend)).toBe(false);
     host.process.kill("SIGTERM");
     expect(await host.ended).toEqual([0, ""]);
+  });
+});
+
+describe.each(nodes)("on Node %s, with prom-client", { timeout: 60_000 }, (_version, node) => {
+  it.each(["metrics.mjs", "metrics.cjs"])("%s has metrics", async (file) => {
+    const cwd = inject("projects")["prom-client 15.0"];
+    const { stdout, stderr } = await promisify(execFile)(node, [file], { cwd });
+    const families = parseMetrics(stdout.slice(0, -1));
+    expect(samplesOf(families, "backend_models")).toMatchObject([{ value: 1 }]);
+    if (isLinux) expect(samplesOf(families, "backend_cpu_seconds_total")).toHaveLength(1);
+    expect(stderr).toBe("");
   });
 });
 

@@ -34,6 +34,11 @@ const projects = {
   // As README has it.
   "express 5": { files: "with-express", packages: [...besidesThePackage(), "@types/express@5"] },
   "express 4": { files: "with-express", packages: ["express@4", "@types/express@4", "@types/node@20"] },
+  // The oldest prom-client that is supported.
+  "prom-client 15.0": {
+    files: "with-metrics",
+    packages: ["express@5", "@types/express@5", "prom-client@15.0.0"],
+  },
   // Without it, npm would install Express as well.
   "process alone": { files: "process-alone", packages: ["--omit=peer"] },
 };
@@ -70,7 +75,7 @@ async function pack(folder: string): Promise<Tarball> {
 
 async function install(name: ProjectName, tarball: Tarball, folder: string): Promise<string> {
   const { files, packages } = projects[name];
-  const project = join(folder, name.replace(" ", "-"));
+  const project = join(folder, name.replaceAll(" ", "-"));
   await cp(new URL(`consumers/${files}`, import.meta.url), project, { recursive: true });
   await npm(project, "install", tarball.file, ...packages);
   return project;

@@ -22,9 +22,17 @@ describe("a host in TypeScript", { timeout: 60_000 }, () => {
   ] as const)(
     "compiles under %s with the types of %s, exactOptionalPropertyTypes %s",
     async (resolution, project, exact) => {
+      expect(existsSync(join(inject("projects")[project], "node_modules/prom-client"))).toBe(false);
       expect(
         await compile(project, "-p", `tsconfig.${resolution}.json`, "--exactOptionalPropertyTypes", exact),
       ).toBe("");
+    },
+  );
+
+  it.each(["nodenext", "commonjs"])(
+    "compiles under %s with metrics, where there is prom-client",
+    async (resolution) => {
+      expect(await compile("prom-client 15.0", "-p", `tsconfig.${resolution}.json`)).toBe("");
     },
   );
 
