@@ -31,7 +31,8 @@ export function setText(element: Element, text: string): void {
 /** One that may be unknown. */
 export function setFigure(element: Element, text: string): void {
   setText(element, text);
-  element.classList.toggle("unknown", text === UNKNOWN);
+  const isUnknown = text === UNKNOWN;
+  if (element.classList.contains("unknown") !== isUnknown) element.classList.toggle("unknown");
 }
 
 export function setAttribute(element: Element, name: string, value: string): void {

@@ -24,6 +24,11 @@ export class LogText {
       if (after !== undefined) text += after;
       else if (isLast && sequence.length < LONGEST_SEQUENCE) this.#rest = ESCAPE + sequence;
     }
+    // It may be half of a line end.
+    if (this.#rest === "" && text.endsWith("\r")) {
+      this.#rest = "\r";
+      text = text.slice(0, -1);
+    }
     // A line that is written over again and again is many.
     return text.replaceAll("\r\n", "\n").replaceAll("\r", "\n").replace(CONTROLS, "");
   }

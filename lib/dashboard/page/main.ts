@@ -13,7 +13,7 @@ const banner = new Banner();
 const summary = new Summary();
 const logDialog = new LogDialog(keepFocus);
 const stopDialog = new StopDialog(keepFocus);
-const stops = new Stops(models, { retry: (name) => askToStop([name]), dismissed: keepFocus });
+const stops = new Stops(models, { retry: (name) => askToStop([name]), focusLost: () => table.focus() });
 const table = new Table(models, {
   stop: (name) => askToStop([name]),
   stopSelected: (names) => askToStop(names),

@@ -14,6 +14,8 @@ const BYTE_STEPS = Array.from({ length: 64 }, (_, power) => 2 ** power);
 const LEAST_BYTES = 1024;
 const LEAST_CPU_PERCENT = 5;
 
+let panels = 0;
+
 /** What there is to see of one model beyond its row: its last 15 minutes, and what is known of its backend. */
 export class Panel {
   readonly element = copyOf("panel", HTMLTableRowElement);
@@ -29,10 +31,12 @@ export class Panel {
   constructor(name: string, intervalMs: number) {
     this.#name = name;
     this.#series = new Series(intervalMs);
+    // Not by its name: uPlot looks it up as a member of an object.
+    const group = `panel ${++panels}`;
     const chart = (kind: string, what: string) => ({
       label: `${what} of ${brief(name)} over the last 15 minutes`,
       read: (text: string) => setText(this.#part(`${kind}-reading`), text),
-      group: name,
+      group,
     });
     this.#memory = new Chart(this.#part("memory-chart"), {
       ...chart("memory", "Memory"),

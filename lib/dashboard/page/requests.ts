@@ -12,6 +12,7 @@ export class Refusal extends Error {
 }
 
 const UNREACHABLE = "the server can't be reached";
+const NOT_THE_SERVER = "something else answers in its place; perhaps you have to sign in again";
 
 /** Which models to stop, and whether to wait for those that are busy. */
 export type StopOrder = ({ readonly models: readonly string[] } | { readonly all: true }) & {
@@ -43,8 +44,9 @@ export async function openLog(model: string, signal: AbortSignal): Promise<Reada
 export async function whyRefused(): Promise<Refusal | undefined> {
   const request = new AbortController();
   try {
-    await ask("api/events", { headers: { Accept: "text/event-stream" }, signal: request.signal });
-    return undefined;
+    const { headers, status } = await ask("api/events", { signal: request.signal });
+    const isStream = headers.get("Content-Type")?.startsWith("text/event-stream");
+    return isStream ? undefined : new Refusal(status, NOT_THE_SERVER);
   } catch (error) {
     return error instanceof Refusal ? error : undefined;
   } finally {
@@ -54,7 +56,9 @@ export async function whyRefused(): Promise<Refusal | undefined> {
 
 /** What to tell of anything that was thrown on the way. */
 export function reasonOf(error: unknown): string {
-  return error instanceof Refusal ? error.message : UNREACHABLE;
+  if (error instanceof Refusal) return error.message;
+  // No JSON.
+  return error instanceof SyntaxError ? NOT_THE_SERVER : UNREACHABLE;
 }
 
 async function ask(url: string, init: RequestInit): Promise<Response> {

@@ -5,6 +5,9 @@ export const WINDOW_MS = 15 * 60_000;
 /** Where as many samples are missing, nobody knows what was between. */
 const MISSING_SAMPLES = 3;
 
+/** The server remembers no more than one a second. */
+const FINEST_MS = 1_000;
+
 /** The samples of the last 15 minutes, as the columns that a chart is drawn of. `null` is a gap. */
 export class Series {
   readonly at: number[] = [];
@@ -13,7 +16,7 @@ export class Series {
   readonly #intervalMs: number;
 
   constructor(intervalMs: number) {
-    this.#intervalMs = intervalMs;
+    this.#intervalMs = Math.max(FINEST_MS, intervalMs);
   }
 
   /** A history that starts before what is here already, and may go on as long. */

@@ -43,6 +43,10 @@ export class StopItem {
     return this.#phase === "stopped" || this.#phase === "failed";
   }
 
+  get hasFocus(): boolean {
+    return this.element.contains(document.activeElement);
+  }
+
   /** What is shown of it, in words. */
   get text(): string {
     return this.#part("phase").textContent ?? "";

@@ -18,17 +18,17 @@ const MOST_ANNOUNCED = 3;
 export class Stops {
   readonly #models: Models;
   readonly #retry: (name: string) => void;
-  readonly #dismissed: () => void;
+  readonly #focusLost: () => void;
   readonly #section = part(document, "stops", HTMLElement);
   readonly #title = part(document, "stops-title", HTMLElement);
   readonly #list = part(document, "stops-list", HTMLElement);
   readonly #items = new Map<string, StopItem>();
 
-  /** `dismissed` is told that what had the focus may be gone. */
-  constructor(models: Models, actions: { retry(name: string): void; dismissed(): void }) {
+  /** `focusLost` is told that what had the focus is gone. */
+  constructor(models: Models, actions: { retry(name: string): void; focusLost(): void }) {
     this.#models = models;
     this.#retry = actions.retry;
-    this.#dismissed = actions.dismissed;
+    this.#focusLost = actions.focusLost;
   }
 
   /** They are about to be asked for. Returns what it is to be told by how that ended. */
@@ -91,10 +91,7 @@ export class Stops {
     this.#remove(this.#items.get(name));
     const item = new StopItem(name, {
       retry: this.#retry,
-      dismiss: (dismissed) => {
-        this.#remove(dismissed);
-        this.#dismissed();
-      },
+      dismiss: (dismissed) => this.#remove(dismissed),
     });
     this.#items.set(name, item);
     this.#list.append(item.element);
@@ -107,7 +104,9 @@ export class Stops {
     details: Pick<ShutdownNews, "processes" | "error"> = {},
   ): void {
     if (item.phase === phase) return;
+    const hadFocus = item.hasFocus;
     item.show(phase, details);
+    if (hadFocus) this.#focusLost();
     if (phase === "stopped") setTimeout(() => this.#remove(item), SHOW_STOPPED_MS);
     this.#showTitle();
     if (this.#items.size <= MOST_ANNOUNCED || phase === "failed") {
@@ -119,9 +118,11 @@ export class Stops {
 
   #remove(item: StopItem | undefined): void {
     if (!item) return;
+    const { hasFocus } = item;
     item.element.remove();
     if (this.#items.get(item.name) === item) this.#items.delete(item.name);
     this.#showTitle();
+    if (hasFocus) this.#focusLost();
   }
 
   #showTitle(): void {

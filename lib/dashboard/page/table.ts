@@ -54,7 +54,7 @@ export class Table {
 
   /** Where the focus goes when what had it is gone. */
   focus(): void {
-    this.#region.focus();
+    this.#region.focus({ preventScroll: true });
   }
 
   show(): void {
