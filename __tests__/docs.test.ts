@@ -44,8 +44,8 @@ function examplesIn(source: string): string[] {
 const CONTEXT = `
   import type { Express } from "express";
   import {
-    BackendCallError, type BackendClient, BackendMonitor, BackendState, BackendSupervisor, bearerAuth,
-    createBackendMonitorRouter, grpcBackendClient, InMemoryModelRegistry, type ModelRegistry,
+    BackendCallError, type BackendClient, BackendMonitor, BackendState, BackendSupervisor, basicAuth,
+    bearerAuth, createBackendMonitorRouter, grpcBackendClient, InMemoryModelRegistry, type ModelRegistry,
     openApiDocument,
   } from "express-backend-monitor";
   import { createDashboardRouter } from "express-backend-monitor/dashboard";

@@ -10,6 +10,7 @@ import { isOneOf } from "./secrets.js";
  * from then on: with it, a person can open the dashboard. They travel in plain text, so have TLS in front where others listen.
  *
  * ```ts
+ * const monitor = new BackendMonitor({ registry });
  * app.use("/admin/backends", createDashboardRouter({ monitor, authorize: basicAuth({ alice: "s3cret" }) }));
  * ```
  *
