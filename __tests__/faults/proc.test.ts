@@ -1,4 +1,4 @@
-import { spawnSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { describe, expect, it, vi } from "vitest";
 import { portable } from "../../lib/process/portable.js";
@@ -18,6 +18,8 @@ import {
   startScript,
   startWithPid,
 } from "../support/processes.js";
+
+const stats = new URL("../../dist/process/stats.js", import.meta.url).href;
 
 const NOBODY = 65534;
 const isRoot = process.getuid?.() === 0;
@@ -114,6 +116,26 @@ describe.skipIf(!canHideProcesses).each([1, 2])(
         { within: HIDING(hidepid) },
       );
     });
+  },
+);
+
+it.skipIf(!canHideProcesses)(
+  "/proc that hides a process does not spoil what is sampled with it",
+  async () => {
+    const [hidden, visible] = [await startFrozen(), await startFrozen(NOBODY)];
+    const sample = `
+    const { sampleProcesses } = await import(${JSON.stringify(stats)});
+    process.setgid(${NOBODY});
+    process.setuid(${NOBODY});
+    const outcomes = await sampleProcesses([{ pid: ${hidden} }, { pid: ${visible} }, { pid: 4194305 }]);
+    console.log(JSON.stringify(outcomes.map(({ message, rss }) => message ?? rss)));
+  `;
+    const [command = "", ...args] = [...HIDING(2), process.execPath, "--input-type=module", "-e", sample];
+    expect(JSON.parse(execFileSync(command, args).toString())).toEqual([
+      `process ${hidden} is another user's, and this system hides it`,
+      kernelFigures(visible).memory.total,
+      "process 4194305 does not exist",
+    ]);
   },
 );
 

@@ -260,7 +260,7 @@ describe.skipIf(!isLinux)("on Linux", () => {
     const first = previous.history.cpu.latest;
     for (let poll = 0; poll < 10; poll++) {
       previous = await sampleProcess(pid, { previous });
-      expect(previous.history.cpu).toEqual({ base: undefined, latest: first });
+      expect(previous.history.cpu).toMatchObject({ base: undefined, latest: first });
     }
     await delay(260);
     previous = await sampleProcess(pid, { previous });

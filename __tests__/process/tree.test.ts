@@ -8,7 +8,7 @@ import { environmentWithId } from "../../lib/process/identity.js";
 import { portable } from "../../lib/process/portable.js";
 import { procfs } from "../../lib/process/procfs.js";
 import type { ProcessEntry, ProcessReader } from "../../lib/process/reader.js";
-import { withDescendants } from "../../lib/process/tree.js";
+import { descentIn } from "../../lib/process/tree.js";
 import {
   hasEnded,
   hasPs,
@@ -37,7 +37,9 @@ describe.skipIf(!isLinux).each(readers)("by %s", (_name, reader) => {
 
   it.skipIf(!canRead)("finds every descendant, parents first", async () => {
     const { pid, words } = await startScript("family.mjs");
-    const tree = (await reader.tree(pid)).processes.map((process) => process.pid);
+    const [found] = (await reader.trees([{ pid }])).values();
+    if (!found || found instanceof Error) throw found;
+    const tree = found.processes.map((process) => process.pid);
     expect([...tree].sort()).toEqual(words.map(Number).sort());
     const [root, ...rest] = tree;
     expect(root).toBe(pid);
@@ -151,7 +153,7 @@ describe.skipIf(!isLinux)("by /proc", () => {
   });
 });
 
-describe("withDescendants", () => {
+describe("descentIn", () => {
   const entry = (pid: number, ppid: number, startTime: number): ProcessEntry => ({
     pid,
     ppid,
@@ -159,7 +161,7 @@ describe("withDescendants", () => {
     command: "",
   });
   const from = (root: number, ...table: ProcessEntry[]) =>
-    withDescendants(procfs.sameStart, table, ({ pid }) => pid === root).map(({ pid }) => pid);
+    descentIn(procfs.sameStart, table)(({ pid }) => pid === root).map(({ pid }) => pid);
 
   it("does not take a process that is older than its parent: the parent's id was another's before", () => {
     expect(from(5, entry(5, 1, 100), entry(6, 5, 99), entry(7, 5, 100), entry(8, 6, 101))).toEqual([5, 7]);

@@ -6,7 +6,7 @@ import { execFile, execFileSync } from "node:child_process";
 import { promisify } from "node:util";
 import type { ProcessEntry, ProcessReader, ProcessUsage } from "./reader.js";
 import { shareNext } from "./share-next.js";
-import { withDescendants } from "./tree.js";
+import { descentIn } from "./tree.js";
 
 /** `ps` tells start times in whole seconds, and rounds them one way or the other. */
 const SAME_START_MS = 2000;
@@ -139,9 +139,12 @@ function mayHaveStarted({ timestamp, elapsed }: Measurement, startTime: number, 
 
 export const portable: ProcessReader = {
   find: async (pid) => (await identify((await list()).filter((process) => process.pid === pid)))[0],
-  tree: async (pid) => ({
-    processes: withDescendants(sameStart, await table(), (process) => process.pid === pid),
-  }),
+  async trees(wanted) {
+    const descent = descentIn(sameStart, await table());
+    return new Map(
+      wanted.map((each) => [each, { processes: descent((process) => process.pid === each.pid) }]),
+    );
+  },
   table,
   tableNow: readTableNow,
   sameStart,
@@ -151,6 +154,7 @@ export const portable: ProcessReader = {
     const pids = processes.map(({ pid }) => pid);
     const askedAt = Date.now();
     const measured = await measure(pids);
+    const readAt = performance.now();
     // Afterwards: had an id changed hands since the table was read, this shows it.
     const looks = await lookAgain([...measured.keys()]);
     return processes.flatMap(({ pid, startTime }): ProcessUsage[] => {
@@ -166,6 +170,7 @@ export const portable: ProcessReader = {
           pid,
           startTime,
           isZombie: false,
+          readAt,
           ageMs: reading.elapsed,
           cpuMs: reading.ctime,
           // ps has no such column; the time of ended children is not counted here.

@@ -18,6 +18,8 @@ export const sameStart = (a: number, b: number) => a === b;
 
 export interface Stat extends ProcessEntry {
   readonly isZombie: boolean;
+  /** It is about to go. Its times are its parent's by now, and may be zero here. */
+  readonly isReaped: boolean;
   readonly cpuMs: number;
   readonly reapedCpuMs: number;
 }
@@ -65,9 +67,10 @@ export function readText(path: string, isRecord = true): string {
 export function readStat(pid: number): Stat | undefined {
   const text = unlessGone(() => readText(`/proc/${pid}/stat`));
   if (text === undefined) return undefined;
-  // The command is in parentheses, and may hold spaces and parentheses itself: fields are counted behind the last.
+  // The command is in parentheses, and may hold spaces and parentheses itself: fields are counted behind the last. Of some
+  // fifty, none behind the start time is of use.
   const end = text.lastIndexOf(")");
-  const fields = text.slice(end + 2).split(" ");
+  const fields = text.slice(end + 2).split(" ", 20);
   const [state = "", ppid] = fields;
   const ticks = (first: number) => (Number(fields[first]) + Number(fields[first + 1])) * TICK_MS;
   return {
@@ -76,6 +79,7 @@ export function readStat(pid: number): Stat | undefined {
     command: text.slice(text.indexOf("(") + 1, end),
     // With threads left it is no zombie, but a process whose first thread has ended alone.
     isZombie: state === "X" || (state === "Z" && Number(fields[17]) <= 1),
+    isReaped: state === "X",
     startTime: Number(fields[19]),
     cpuMs: ticks(11),
     reapedCpuMs: ticks(13),
@@ -120,11 +124,14 @@ export function readThreads(pid: number): string[] {
   return unlessGone(() => readdirSync(`/proc/${pid}/task`)) ?? [];
 }
 
-export function readUsage(process: ProcessEntry, now: number): ProcessUsage | undefined {
+/** `bootLeadMs` is what {@link bootLead} gives. */
+export function readUsage(process: ProcessEntry, bootLeadMs: number): ProcessUsage | undefined {
   const status = readStatus(process.pid);
   // Read last: had the id changed hands since the tree was read, this shows it.
   const stat = readStat(process.pid);
-  if (status === undefined || !stat || !isSameProcess(sameStart, stat, process)) return undefined;
+  const readAt = performance.now();
+  if (status === undefined || !stat || stat.isReaped) return undefined;
+  if (!isSameProcess(sameStart, stat, process)) return undefined;
   // A zombie and a kernel thread have no memory of their own, and none of these lines: "VmRSS:     1234 kB".
   const bytes = (name: string) => {
     const line = status.indexOf(`\n${name}:`);
@@ -138,7 +145,8 @@ export function readUsage(process: ProcessEntry, now: number): ProcessUsage | un
     startTime: stat.startTime,
     // One that has just let go of its memory will be a zombie in a moment.
     isZombie: stat.isZombie || rss === undefined,
-    ageMs: now - stat.startTime * TICK_MS,
+    readAt,
+    ageMs: readAt + bootLeadMs - stat.startTime * TICK_MS,
     cpuMs: stat.cpuMs,
     reapedCpuMs: stat.reapedCpuMs,
     rss: rss ?? 0,
@@ -150,17 +158,17 @@ export function readUsage(process: ProcessEntry, now: number): ProcessUsage | un
 let clockLagMs: number | undefined;
 
 /**
- * The time now, on the clock of `startTime`: milliseconds since boot, times of suspension included. That is
- * `/proc/uptime`, but in an LXC container the file tells the age of the container, which is less: this process
- * itself would be younger than it knows to be. By so much the file's clock lags behind.
+ * By how much the clock of `startTime` is ahead of `performance.now()`: milliseconds since boot, times of suspension
+ * included. That is `/proc/uptime`, but in an LXC container the file tells the age of the container, which is less: this
+ * process itself would be younger than it knows to be. By so much the file's clock lags behind.
  */
-export function now(): number {
+export function bootLead(): number {
   const uptimeMs = uptime() * 1000;
   if (clockLagMs === undefined) {
     const startedAt = (readStat(process.pid)?.startTime ?? 0) * TICK_MS;
     clockLagMs = Math.max(0, startedAt + process.uptime() * 1000 - uptimeMs);
   }
-  return uptimeMs + clockLagMs;
+  return uptimeMs + clockLagMs - performance.now();
 }
 
 /** A child stands with the thread that forked it. */

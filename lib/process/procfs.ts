@@ -7,10 +7,10 @@ import { basename } from "node:path";
 import { setTimeout as delay, setImmediate } from "node:timers/promises";
 import { Bearers } from "./bearers.js";
 import {
+  bootLead,
   findStat,
   findVisible,
   isStillThere,
-  now,
   readChildren,
   readEnvironmentNow,
   readStat,
@@ -22,9 +22,16 @@ import {
   sameStart,
   unlessGone,
 } from "./procfs-files.js";
-import type { LastPid, ProcessEntry, ProcessReader, ProcessTree, ProcessUsage } from "./reader.js";
+import type {
+  LastPid,
+  ProcessEntry,
+  ProcessReader,
+  ProcessTree,
+  ProcessUsage,
+  WantedTree,
+} from "./reader.js";
 import { shareNext } from "./share-next.js";
-import { isChildOf, isSameProcess, withDescendants } from "./tree.js";
+import { type Descent, descentIn, isChildOf, isSameProcess } from "./tree.js";
 
 /** Of a sample, of which there may be many a second. */
 const SLICE_MS = 0.3;
@@ -41,8 +48,10 @@ const MAX_LISTINGS = 5;
 /** How long the command lines or the environments of some processes are waited for. */
 const READINGS_TIMEOUT_MS = 500;
 
+type Breathe = () => Promise<void> | undefined;
+
 /** Lets the event loop have its turn when a slice is used up. */
-function slicer(sliceMs: number): () => Promise<void> | undefined {
+function slicer(sliceMs: number): Breathe {
   let sliceEnd = performance.now() + sliceMs;
   return () => {
     if (performance.now() < sliceEnd) return undefined;
@@ -147,34 +156,67 @@ async function inTime(readings: readonly Promise<unknown>[]): Promise<void> {
   }
 }
 
-async function readTree(pid: number, earlier?: ProcessTree): Promise<ProcessTree> {
-  // Read first: what is started while the tree is read is seen the next time.
-  const lastPid = readLastPid(earlier?.lastPid);
-  if (earlier?.lastPid?.isSettled && lastPid?.pid === earlier.lastPid.pid) return earlier;
-  const { processes, isSure } = await readProcesses(pid);
-  return { processes, lastPid: lastPid && { ...lastPid, isSettled: lastPid.isSettled && isSure } };
+async function readTrees<Wanted extends WantedTree>(
+  wanted: readonly Wanted[],
+): Promise<Map<Wanted, ProcessTree | Error>> {
+  // Read first: what is started while the trees are read is seen the next time.
+  const lastPid = readLastPid();
+  const trees = new Map<Wanted, ProcessTree | Error>();
+  const breathe = slicer(SLICE_MS);
+  for (const each of wanted) {
+    const { pid, earlier } = each;
+    const isAsBefore = earlier?.lastPid?.isSettled && earlier.lastPid.pid === lastPid?.pid;
+    trees.set(each, isAsBefore ? earlier : readRoot(pid));
+    await breathe();
+  }
+  let descent: Descent | undefined;
+  for (const [each, tree] of trees) {
+    if (tree instanceof Error || tree === each.earlier) continue;
+    const [root] = tree.processes;
+    if (!root) continue;
+    hasChildrenFiles ??= existsSync("/proc/thread-self/children");
+    if (!hasChildrenFiles) descent ??= descentIn(sameStart, await table());
+    const isRoot = (process: ProcessEntry) => isSameProcess(sameStart, process, root);
+    const { processes, isSure } = descent
+      ? { processes: descent(isRoot), isSure: false }
+      : await readDown(root, breathe);
+    trees.set(each, { processes, lastPid: lastPid && lastSince(each.earlier?.lastPid, lastPid, isSure) });
+    await breathe();
+  }
+  return trees;
+}
+
+/** Kernels that are built without CONFIG_PROC_CHILDREN do not have them. */
+let hasChildrenFiles: boolean | undefined;
+
+/** A tree of which the first process alone has been read; an error where that is hidden. */
+function readRoot(pid: number): ProcessTree | Error {
+  try {
+    const root = findVisible(pid);
+    return { processes: root ? [root] : [] };
+  } catch (error) {
+    return error as Error;
+  }
 }
 
 /** Kernels that are built without CONFIG_CHECKPOINT_RESTORE do not have this file. */
-function readLastPid(earlier: LastPid | undefined): LastPid | undefined {
+function readLastPid(): LastPid | undefined {
   const pid = unlessGone(() => readText("/proc/sys/kernel/ns_last_pid"));
-  if (pid === undefined) return undefined;
-  const since = pid === earlier?.pid ? earlier.since : performance.now();
-  return { pid, since, isSettled: performance.now() - since >= SETTLE_MS };
+  return pid === undefined ? undefined : { pid, since: performance.now(), isSettled: false };
+}
+
+function lastSince(earlier: LastPid | undefined, now: LastPid, isSure: boolean): LastPid {
+  const since = now.pid === earlier?.pid ? earlier.since : now.since;
+  return { pid: now.pid, since, isSettled: isSure && now.since - since >= SETTLE_MS };
 }
 
 /** Not sure of the tree is who saw something of it end: its children have another parent now, or will have. */
-async function readProcesses(pid: number): Promise<{ processes: ProcessEntry[]; isSure: boolean }> {
-  const root = findVisible(pid);
-  if (!root) return { processes: [], isSure: false };
-  // Kernels that are built without CONFIG_PROC_CHILDREN do not have these files.
-  if (!existsSync("/proc/thread-self/children")) {
-    const isRoot = (process: ProcessEntry) => isSameProcess(sameStart, process, root);
-    return { processes: withDescendants(sameStart, await table(), isRoot), isSure: false };
-  }
+async function readDown(
+  root: ProcessEntry,
+  breathe: Breathe,
+): Promise<{ processes: ProcessEntry[]; isSure: boolean }> {
   let isSure = true;
-  const tree = new Map<number, ProcessEntry>([[pid, root]]);
-  const breathe = slicer(SLICE_MS);
+  const tree = new Map<number, ProcessEntry>([[root.pid, root]]);
   for (const parent of tree.values()) {
     for (const thread of readThreads(parent.pid)) {
       for (const childPid of readChildren(parent.pid, thread)) {
@@ -194,7 +236,7 @@ const tableWithIds = shareNext(readTableWithIds);
 
 export const procfs: ProcessReader = {
   find: async (pid) => findVisible(pid),
-  tree: readTree,
+  trees: readTrees,
   table: (withIds = false) => (withIds ? tableWithIds() : table()),
   tableNow: (withIds = false) => readTableNow(withIds),
   sameStart,
@@ -204,9 +246,9 @@ export const procfs: ProcessReader = {
   async usage(processes) {
     const readings: ProcessUsage[] = [];
     const breathe = slicer(SLICE_MS);
-    const readAt = now();
+    const bootLeadMs = bootLead();
     for (const process of processes) {
-      const reading = readUsage(process, readAt);
+      const reading = readUsage(process, bootLeadMs);
       if (reading) readings.push(reading);
       await breathe();
     }

@@ -24,7 +24,9 @@ export interface ProcessUsage {
   readonly pid: number;
   readonly startTime: number;
   readonly isZombie: boolean;
-  /** Its age when this was read, in milliseconds. */
+  /** When this was read: milliseconds, on a clock that never jumps. */
+  readonly readAt: number;
+  /** Its age then, in milliseconds. */
   readonly ageMs: number;
   /** CPU time that it has used itself, in milliseconds. */
   readonly cpuMs: number;
@@ -45,6 +47,14 @@ export interface ProcessTree {
   readonly lastPid?: LastPid | undefined;
 }
 
+/** What a tree is read for. */
+export interface WantedTree {
+  /** The id of its first process. */
+  readonly pid: number;
+  /** The same tree, as it was read before. Where everything of it is still there, it may be the outcome again. */
+  readonly earlier?: ProcessTree | undefined;
+}
+
 /** The id that the system gave last before a tree was read. While it is the same, nothing has been started since. */
 export interface LastPid {
   readonly pid: string;
@@ -61,8 +71,8 @@ export type SameStart = (a: number, b: number) => boolean;
 export interface ProcessReader {
   /** The process of this id, or `undefined` where there is none. Throws where there is one that is hidden. */
   find(pid: number): Promise<ProcessEntry | undefined>;
-  /** The tree of the process of this id. Given an earlier one, of which everything is still there, it may be the same. */
-  tree(pid: number, earlier?: ProcessTree): Promise<ProcessTree>;
+  /** All that are wanted, in their order, in one pass. An error is in the place of a tree whose first process is hidden. */
+  trees<Wanted extends WantedTree>(wanted: readonly Wanted[]): Promise<Map<Wanted, ProcessTree | Error>>;
   /**
    * Every process that can be seen, read after the call; `withIds`, with the ids that they bear.
    */

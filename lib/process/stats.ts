@@ -1,6 +1,7 @@
 import { totalmem } from "node:os";
 import { checkOptions, checkValue, type OptionCheck, processId, processStart } from "../options.js";
-import type { ProcessReader, ProcessTree, ProcessUsage } from "./reader.js";
+import { type CpuHistory, continueHistory, cpuPercent } from "./cpu.js";
+import type { ProcessEntry, ProcessReader, ProcessTree, ProcessUsage, WantedTree } from "./reader.js";
 import { systemReader } from "./system.js";
 
 /** What a process and all its descendants cost. */
@@ -9,8 +10,6 @@ export interface ProcessSample {
   readonly pid: number;
   /** As {@link processStartTime} gives it. */
   readonly startTime: number;
-  readonly startedAt: number;
-  readonly cpuMs: number;
   /** How many processes the tree has. */
   readonly processes: number;
   /** Bytes in memory, summed over the tree. A page that two processes share counts twice. */
@@ -41,11 +40,10 @@ export interface SampleOptions {
   previous?: ProcessSample | undefined;
 }
 
-/** Where the CPU time of a tree stood at some time. */
-interface CpuReading {
-  /** Milliseconds, on a clock that never jumps. */
-  readonly at: number;
-  readonly usage: readonly ProcessUsage[];
+/** What {@link sampleProcesses} is to sample. */
+export interface WantedSample extends SampleOptions {
+  /** The id of the process. */
+  readonly pid: number;
 }
 
 interface SampleHistory {
@@ -53,18 +51,21 @@ interface SampleHistory {
   readonly tree: ProcessTree;
 }
 
-interface CpuHistory {
-  /** What this sample was measured from; `undefined` is the start of the process. */
-  readonly base: CpuReading | undefined;
-  /** What a later sample is measured from, once it is old enough. */
-  readonly latest: CpuReading;
+/** A tree that is to be read, and for what sample. */
+interface WantedReading extends WantedTree {
+  readonly sample: WantedSample;
 }
 
-/**
- * The shortest time over which CPU is measured. Linux counts it in steps of 10 ms, so that over 250 ms a figure is
- * right to 4 % of a core for each process. Where the previous sample is younger, the one before it is measured from.
- */
-const SHORTEST_CPU_INTERVAL_MS = 250;
+/** A tree that is the one which is meant. */
+interface MeantTree {
+  readonly wanted: WantedReading;
+  readonly tree: ProcessTree;
+}
+
+/** With what its processes use. */
+interface TreeReading extends MeantTree {
+  readonly usage: readonly ProcessUsage[];
+}
 
 const aSample: OptionCheck = {
   takes: "a sample, as sampleProcess() gives it",
@@ -106,97 +107,143 @@ export async function sampleProcess(pid: number, options: SampleOptions = {}): P
   return sampleWith(systemReader, pid, options);
 }
 
+/**
+ * As {@link sampleProcess}, of many, in their order: one pass over the process table for all of them. Each that can't be
+ * sampled has its error in its place; it never rejects because of one of them.
+ */
+export function sampleProcesses(wanted: readonly WantedSample[]): Promise<(ProcessSample | Error)[]> {
+  return sampleAllWith(systemReader, wanted);
+}
+
 /** {@link sampleProcess} with one reader or the other. */
 export async function sampleWith(
   reader: ProcessReader,
   pid: number,
   { startTime, previous }: SampleOptions = {},
 ): Promise<ProcessSample> {
-  const earlier = previous?.pid === pid ? previous.history.tree : undefined;
-  const { tree, usage } = await readTree(reader, pid, startTime, earlier);
-  const at = performance.now();
-  const rootUsage = usage.find((reading) => reading.pid === pid);
-  if (!rootUsage || rootUsage.isZombie)
-    throw new ProcessGoneError(pid, `process ${pid} ended while it was sampled`);
+  const [sample] = await sampleAllWith(reader, [{ pid, startTime, previous }]);
+  if (!sample || sample instanceof Error) throw sample;
+  return sample;
+}
 
-  const isContinued =
-    previous !== undefined &&
-    previous.pid === pid &&
-    reader.sameStart(previous.startTime, rootUsage.startTime);
-  const latest: CpuReading = { at, usage };
-  const cpu = isContinued ? continueHistory(previous.history.cpu, latest) : { base: undefined, latest };
+/** {@link sampleProcesses} with one reader or the other. */
+export async function sampleAllWith(
+  reader: ProcessReader,
+  samples: readonly WantedSample[],
+): Promise<(ProcessSample | Error)[]> {
+  if (samples.length === 0) return [];
+  const wanted = samples.map((sample): WantedReading => {
+    const { pid, previous } = sample;
+    return { pid, earlier: previous?.pid === pid ? previous.history.tree : undefined, sample };
+  });
+  const readings = await readTrees(reader, wanted);
+  const memory = totalmem();
+  return readings.map((reading) => (reading instanceof Error ? reading : toSample(reader, reading, memory)));
+}
 
+function toSample(
+  reader: ProcessReader,
+  { wanted, tree, usage }: TreeReading,
+  memory: number,
+): ProcessSample | ProcessGoneError {
+  const { pid, previous } = wanted.sample;
+  const root = usage.find((reading) => reading.pid === pid);
+  if (!root || root.isZombie) return new ProcessGoneError(pid, `process ${pid} ended while it was sampled`);
+
+  const isContinued = previous?.pid === pid && reader.sameStart(previous.startTime, root.startTime);
+  const before = isContinued ? previous : undefined;
+  const cpu = continueHistory(reader.sameStart, before?.history.cpu, root.readAt, usage);
   const rss = sum(usage, (reading) => reading.rss);
   return {
     pid,
-    startTime: rootUsage.startTime,
-    startedAt: Date.now() - rootUsage.ageMs,
-    cpuMs: sum(usage, (reading) => reading.cpuMs + reading.reapedCpuMs),
+    startTime: root.startTime,
     processes: usage.filter(({ isZombie }) => !isZombie).length,
     rss,
     vms: usage.some((reading) => reading.vms === null) ? null : sum(usage, (reading) => reading.vms ?? 0),
     breakdown: sumBreakdowns(usage),
-    memoryPercent: (100 * rss) / totalmem(),
-    cpuPercent: cpuPercent(reader, cpu.base, latest, rootUsage.ageMs),
+    memoryPercent: (100 * rss) / memory,
+    cpuPercent: cpuPercent(cpu, root.ageMs),
     history: { cpu, tree },
   };
 }
 
-async function readTree(
+/** In their order. Those earlier trees of which something is gone are read anew, together. */
+async function readTrees(
   reader: ProcessReader,
-  pid: number,
-  startTime: number | undefined,
-  earlier?: ProcessTree,
-): Promise<{ tree: ProcessTree; usage: ProcessUsage[] }> {
-  const tree = await reader.tree(pid, earlier);
-  const root = tree.processes[0];
-  if (!root) throw new ProcessGoneError(pid, `process ${pid} does not exist`);
-  if (startTime !== undefined && !reader.sameStart(root.startTime, startTime)) {
-    throw new ProcessGoneError(pid, `process ${pid} has ended; its id now belongs to another process`);
+  wanted: readonly WantedReading[],
+): Promise<(TreeReading | Error)[]> {
+  const readings = await readTreesOnce(reader, wanted);
+  const outdated = readings.filter(isOutdated);
+  if (outdated.length === 0) return readings;
+  const anew = await readTreesOnce(
+    reader,
+    outdated.map(({ wanted: { pid, sample } }) => ({ pid, sample })),
+  );
+  return readings.map((reading) => (isOutdated(reading) ? (anew.shift() ?? reading) : reading));
+}
+
+function isOutdated(reading: TreeReading | Error): reading is TreeReading {
+  if (reading instanceof Error || reading.tree !== reading.wanted.earlier) return false;
+  const { tree, usage } = reading;
+  return usage.length < tree.processes.length || usage.some(({ isZombie }) => isZombie);
+}
+
+async function readTreesOnce(
+  reader: ProcessReader,
+  wanted: readonly WantedReading[],
+): Promise<(TreeReading | Error)[]> {
+  try {
+    const trees: (MeantTree | Error)[] = [];
+    for (const [each, tree] of await reader.trees(wanted)) trees.push(asMeant(reader, each, tree));
+    const usageOf = await readUsage(
+      reader,
+      trees.flatMap((each) => (each instanceof Error ? [] : each.tree)),
+    );
+    return trees.map((each) => {
+      if (each instanceof Error) return each;
+      const { wanted, tree } = each;
+      return { wanted, tree, usage: usageOf(tree) };
+    });
+  } catch (error) {
+    return wanted.map(() => error as Error);
   }
-  const usage = await reader.usage(tree.processes);
-  const isWhole = usage.length === tree.processes.length && !usage.some(({ isZombie }) => isZombie);
-  if (tree === earlier && !isWhole) return readTree(reader, pid, startTime);
-  return { tree, usage };
 }
 
-function continueHistory(before: CpuHistory, now: CpuReading): CpuHistory {
-  const isOldEnough = now.at - before.latest.at >= SHORTEST_CPU_INTERVAL_MS;
-  return isOldEnough ? { base: before.latest, latest: now } : before;
+function asMeant(
+  { sameStart }: ProcessReader,
+  wanted: WantedReading,
+  tree: ProcessTree | Error,
+): MeantTree | Error {
+  if (tree instanceof Error) return tree;
+  const { pid, startTime } = wanted.sample;
+  const [root] = tree.processes;
+  if (!root) return new ProcessGoneError(pid, `process ${pid} does not exist`);
+  if (startTime === undefined || sameStart(root.startTime, startTime)) return { wanted, tree };
+  return new ProcessGoneError(pid, `process ${pid} has ended; its id now belongs to another process`);
 }
 
-function cpuPercent(
+/** Reads a process once, though it be in several trees. */
+async function readUsage(
   reader: ProcessReader,
-  base: CpuReading | undefined,
-  now: CpuReading,
-  ageMs: number,
-): number | null {
-  const elapsedMs = base ? now.at - base.at : ageMs;
-  if (!(elapsedMs > 0)) return null;
-  return (100 * cpuMsBetween(reader, base?.usage ?? [], now.usage)) / elapsedMs;
-}
-
-/**
- * The CPU time that a tree used between two readings. When a child has ended and its parent waits for it, its whole
- * time moves to the parent's `reapedCpuMs`; what of that was counted at the first reading is taken off again.
- */
-function cpuMsBetween(
-  reader: ProcessReader,
-  before: readonly ProcessUsage[],
-  now: readonly ProcessUsage[],
-): number {
-  const ended = new Map(before.map((reading) => [reading.pid, reading]));
-  let usedMs = 0;
-  let reapedMs = 0;
-  for (const reading of now) {
-    const earlier = ended.get(reading.pid);
-    const isKnown = earlier !== undefined && reader.sameStart(earlier.startTime, reading.startTime);
-    usedMs += reading.cpuMs - (isKnown ? earlier.cpuMs : 0);
-    reapedMs += reading.reapedCpuMs - (isKnown ? earlier.reapedCpuMs : 0);
-    if (isKnown) ended.delete(reading.pid);
+  trees: readonly ProcessTree[],
+): Promise<(tree: ProcessTree) => ProcessUsage[]> {
+  const processes = new Map<number, ProcessEntry>();
+  // A tree within another is the smaller one. So parents come first also here: what a child used until it ended, and its
+  // parent has from then on, is not read twice.
+  for (const tree of trees.toSorted((a, b) => b.processes.length - a.processes.length)) {
+    for (const process of tree.processes) {
+      const known = processes.get(process.pid);
+      // Of two that were given the same id, the older one is gone.
+      if (!known || known.startTime < process.startTime) processes.set(process.pid, process);
+    }
   }
-  const endedMs = sum([...ended.values()], (reading) => reading.cpuMs + reading.reapedCpuMs);
-  return Math.max(0, usedMs) + Math.max(0, reapedMs - endedMs);
+  const usage = new Map<number, ProcessUsage>();
+  for (const reading of await reader.usage([...processes.values()])) usage.set(reading.pid, reading);
+  return ({ processes }) =>
+    processes.flatMap(({ pid, startTime }) => {
+      const reading = usage.get(pid);
+      return reading?.startTime === startTime ? reading : [];
+    });
 }
 
 function sumBreakdowns(usage: readonly ProcessUsage[]): Record<string, number> {
@@ -209,13 +256,4 @@ function sumBreakdowns(usage: readonly ProcessUsage[]): Record<string, number> {
 
 function sum<T>(items: readonly T[], value: (item: T) => number): number {
   return items.reduce((total, item) => total + value(item), 0);
-}
-
-export interface WantedSample extends SampleOptions {
-  readonly pid: number;
-}
-export function sampleProcesses(wanted: readonly WantedSample[]): Promise<(ProcessSample | Error)[]> {
-  return Promise.all(
-    wanted.map(({ pid, ...options }) => sampleProcess(pid, options).catch((error) => error)),
-  );
 }

@@ -1,7 +1,7 @@
 import type { ProcessEntry } from "./reader.js";
 import { systemReader } from "./system.js";
 import { TerminateError } from "./terminate-error.js";
-import { isSameProcess, withDescendants } from "./tree.js";
+import { descentIn, isSameProcess } from "./tree.js";
 
 /** What names a tree. */
 export interface TreeIdentity {
@@ -51,14 +51,11 @@ export function trackTree(pid: number, { startTime, id }: TreeIdentity = {}): Tr
   }
 
   function treeIn(table: readonly ProcessEntry[]): ProcessEntry[] {
-    const found = withDescendants(
-      sameStart,
-      table,
-      (process) =>
-        knownAs(process) !== undefined ||
-        (isFirst && isRoot(process)) ||
-        (hasId && process.ids?.includes(id) === true),
-    );
+    const isKnownOrRoot = (process: ProcessEntry) =>
+      knownAs(process) !== undefined ||
+      (isFirst && isRoot(process)) ||
+      (hasId && process.ids?.includes(id) === true);
+    const found = descentIn(sameStart, table)(isKnownOrRoot);
     isFirst = false;
     return found.map((process) => {
       const entry = knownAs(process) ?? process;

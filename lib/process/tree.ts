@@ -5,26 +5,27 @@ export function isSameProcess(sameStart: SameStart, a: ProcessEntry, b: ProcessE
   return a.pid === b.pid && sameStart(a.startTime, b.startTime);
 }
 
-/** Those processes of the table that `isRoot` takes, and all that descend from them; parents first. */
-export function withDescendants(
-  sameStart: SameStart,
-  table: readonly ProcessEntry[],
-  isRoot: (process: ProcessEntry) => boolean,
-): ProcessEntry[] {
+/** Gives those processes of a table that `isRoot` takes, and all that descend from them; parents first. */
+export type Descent = (isRoot: (process: ProcessEntry) => boolean) => ProcessEntry[];
+
+/** Who descends from whom in a table, for as many trees as are wanted of it. */
+export function descentIn(sameStart: SameStart, table: readonly ProcessEntry[]): Descent {
   const children = new Map<number, ProcessEntry[]>();
   for (const process of table) {
     const siblings = children.get(process.ppid);
     if (siblings) siblings.push(process);
     else children.set(process.ppid, [process]);
   }
-  const tree = new Set(table.filter(isRoot));
-  // A set may grow while it is walked; what was added is walked too.
-  for (const parent of tree) {
-    for (const child of children.get(parent.pid) ?? []) {
-      if (isChildOf(sameStart, child, parent)) tree.add(child);
+  return (isRoot) => {
+    const tree = new Set(table.filter(isRoot));
+    // A set may grow while it is walked; what was added is walked too.
+    for (const parent of tree) {
+      for (const child of children.get(parent.pid) ?? []) {
+        if (isChildOf(sameStart, child, parent)) tree.add(child);
+      }
     }
-  }
-  return [...tree];
+    return [...tree];
+  };
 }
 
 /**
