@@ -51,7 +51,7 @@ function sound(outcomes: readonly (ProcessSample | Error)[]): ProcessSample[] {
 }
 
 /** What of a sample stays as it is while nothing of the tree changes. ps tells start times that do not quite. */
-function figures({ history, cpuPercent, startTime, ...lasting }: ProcessSample) {
+function figures({ history, cpuPercent, startedAt, startTime, ...lasting }: ProcessSample) {
   return lasting;
 }
 
@@ -71,8 +71,9 @@ for (const [name, reader, isMissing] of readers)
       expect(together.map(figures)).toEqual(alone.map(figures));
       expect(together.map(({ pid }) => pid)).toEqual(pids);
       expect(together.map(({ processes }) => processes)).toEqual([1, 5, 1]);
-      for (const [index, { startTime }] of together.entries()) {
+      for (const [index, { startTime, startedAt }] of together.entries()) {
         expect(reader.sameStart(startTime, alone[index]?.startTime ?? 0)).toBe(true);
+        expect(Math.abs(startedAt - (alone[index]?.startedAt ?? 0))).toBeLessThan(2000);
       }
     });
 

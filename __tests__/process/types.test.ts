@@ -30,12 +30,14 @@ describe("the types of express-backend-monitor/process", () => {
     expectTypeOf<Omit<api.ProcessSample, "history">>().toEqualTypeOf<{
       readonly pid: number;
       readonly startTime: number;
+      readonly startedAt: number;
       readonly processes: number;
       readonly rss: number;
       readonly vms: number | null;
       readonly breakdown: Readonly<Record<string, number>>;
       readonly memoryPercent: number;
       readonly cpuPercent: number | null;
+      readonly cpuMs: number;
     }>();
   });
 

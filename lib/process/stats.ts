@@ -10,6 +10,11 @@ export interface ProcessSample {
   readonly pid: number;
   /** As {@link processStartTime} gives it. */
   readonly startTime: number;
+  /**
+   * When the process was started, in milliseconds since 1970 by this machine's clock. It is taken over from the previous
+   * sample, so that it stays the same.
+   */
+  readonly startedAt: number;
   /** How many processes the tree has. */
   readonly processes: number;
   /** Bytes in memory, summed over the tree. A page that two processes share counts twice. */
@@ -28,6 +33,12 @@ export interface ProcessSample {
    * started where there is none. `null` where the system does not tell how old the process is.
    */
   readonly cpuPercent: number | null;
+  /**
+   * CPU time that the tree has used since the process was started, in milliseconds, as far as it was seen: by the samples
+   * before, and on Linux also by parents, which know that of children they have waited for. It never falls from one
+   * sample to the next.
+   */
+  readonly cpuMs: number;
   /** For the next sample, which goes on from here. Nothing to read. */
   readonly history: SampleHistory;
 }
@@ -157,12 +168,14 @@ function toSample(
   return {
     pid,
     startTime: root.startTime,
+    startedAt: before?.startedAt ?? Math.round(Date.now() - (performance.now() - root.readAt) - root.ageMs),
     processes: usage.filter(({ isZombie }) => !isZombie).length,
     rss,
     vms: usage.some((reading) => reading.vms === null) ? null : sum(usage, (reading) => reading.vms ?? 0),
     breakdown: sumBreakdowns(usage),
     memoryPercent: (100 * rss) / memory,
     cpuPercent: cpuPercent(cpu, root.ageMs),
+    cpuMs: cpu.newest.usedMs,
     history: { cpu, tree },
   };
 }
