@@ -19,6 +19,7 @@ export interface Family {
 
 const NAME = "[a-zA-Z_:][a-zA-Z0-9_:]*";
 const LABEL = '([a-zA-Z_][a-zA-Z0-9_]*)="((?:\\\\[\\\\"n]|[^\\\\"\\n])*)"';
+const LABELS = new RegExp(LABEL, "gs");
 const META = new RegExp(`^# (HELP|TYPE) (${NAME}) (.*)$`);
 const SAMPLE = new RegExp(`^(${NAME})(?:\\{(${LABEL}(?:,${LABEL})*)\\})? (\\S+)$`, "s");
 const NUMBER = /^(?:[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?|\+Inf)$/;
@@ -72,10 +73,7 @@ function parse(text: string, suffixes: Record<string, string[]>): Map<string, Fa
 }
 
 function readLabels(text: string): Record<string, string> {
-  const labels = Array.from(text.matchAll(new RegExp(LABEL, "gs")), ([, name = "", value = ""]) => [
-    name,
-    unescaped(value),
-  ]);
+  const labels = Array.from(text.matchAll(LABELS), ([, name = "", value = ""]) => [name, unescaped(value)]);
   if (new Set(labels.map(([name]) => name)).size < labels.length) {
     throw new Error(`a label twice: ${text}`);
   }
