@@ -40,6 +40,9 @@ describe.skipIf(!hasBrowser || !isLinux)(`the page of the dashboard${inBrowser}`
     await page.getByRole("button", { name: "Stop chat" }).click();
     await page.getByRole("button", { name: "Stop it" }).click();
     await page.getByText("could not be stopped: the server can't be reached").first().waitFor();
+    await page.getByRole("button", { name: "Dismiss what happened to chat" }).press("Enter");
+    await page.locator(".stops").waitFor({ state: "hidden" });
+    expect(await page.evaluate("document.activeElement.dataset.part")).toBe("models");
 
     chat.said = { state: 2, memory: memory({ weights: 200 * MIB }) };
     await host.start();

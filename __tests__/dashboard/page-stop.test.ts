@@ -79,7 +79,7 @@ describe.skipIf(!hasBrowser || !isLinux)(`on the page of the dashboard, a shutdo
       expect.stringMatching(/^c\s/),
     ]);
     await button(page, "Stop 2 models").click();
-    await page.getByText("2 of 2 models stopped").waitFor();
+    await page.locator(".stops h2").getByText("2 of 2 models stopped").waitFor();
     await expect.poll(() => page.locator("tbody tr.row").count()).toBe(1);
     expect([a, b, c].map(isRunning)).toEqual([false, true, false]);
     expect(await rowOf(page, "b").count()).toBe(1);
@@ -94,7 +94,7 @@ describe.skipIf(!hasBrowser || !isLinux)(`on the page of the dashboard, a shutdo
     expect(pids.map(isRunning)).toEqual([true, true, true, true]);
     await button(page, "Stop all").click();
     await button(page, "Stop 4 models").click();
-    await page.getByText("4 of 4 models stopped").waitFor();
+    await page.locator(".stops h2").getByText("4 of 4 models stopped").waitFor();
     await page.getByText("No model is loaded.").waitFor();
     expect(pids.map(isRunning)).toEqual([false, false, false, false]);
   });
@@ -121,7 +121,7 @@ describe.skipIf(!hasBrowser || !isLinux)(`on the page of the dashboard, a shutdo
     await button(page, "Stop it").click();
     // What had the focus before is gone.
     expect(await page.evaluate("document.activeElement.dataset.part")).toBe("models");
-    await page.getByText("1 of 1 model stopped").waitFor();
+    await page.locator(".stops h2").getByText("1 of 1 model stopped").waitFor();
     await expect.poll(() => rowOf(page, "chat").count()).toBe(0);
     expect(isRunning(chat.pid)).toBe(false);
   });

@@ -88,11 +88,13 @@ export class Connection {
   }
 
   async #failed(source: EventSource): Promise<void> {
-    this.#lost();
-    if (source.readyState !== EventSource.CLOSED) return;
+    const isRefused = source.readyState === EventSource.CLOSED;
+    // One that is refused again and again is told once why, and not each time that it is lost as well.
+    if (this.#isConnected || !isRefused) this.#lost();
+    if (!isRefused) return;
     this.#retryLater();
     const refusal = await whyRefused();
-    if (refusal && !this.#isConnected) this.#lost(refusal.message);
+    if (!this.#isConnected) this.#lost(refusal?.message);
   }
 
   #lost(reason?: string): void {

@@ -43,5 +43,9 @@ export function setAttribute(element: Element, name: string, value: string): voi
 export function setNote(element: HTMLElement, text: string): void {
   setText(element, text);
   setAttribute(element, "title", text);
-  if (element.hidden !== !text) element.hidden = !text;
+  setHidden(element, text === "");
+}
+
+export function setHidden(element: HTMLElement, isHidden: boolean): void {
+  if (element.hidden !== isHidden) element.hidden = isHidden;
 }

@@ -1,7 +1,7 @@
 import type { Model } from "./api.js";
 import { Bar, describeParts, partsOf } from "./bar.js";
 import { cpuOf, memoryOf, uptimeOf } from "./cost.js";
-import { copyOf, part, setAttribute, setFigure, setNote, setText } from "./dom.js";
+import { copyOf, part, setAttribute, setFigure, setHidden, setNote, setText } from "./dom.js";
 import { bytes, duration, percent, UNKNOWN } from "./format.js";
 import type { Models } from "./models.js";
 import { Panel } from "./panel.js";
@@ -41,7 +41,7 @@ export class Row {
   constructor(name: string, actions: RowActions) {
     this.name = name;
     for (const place of ["name", "select-name", "log-name", "stop-name"]) setText(this.#part(place), name);
-    this.#open.title = name;
+    this.#part("name").title = name;
     this.#open.addEventListener("click", () => actions.opened(this));
     this.#log.addEventListener("click", () => actions.showLog(name));
     this.#part("stop").addEventListener("click", () => actions.stop(name));
@@ -70,7 +70,7 @@ export class Row {
   }
 
   set isHidden(isHidden: boolean) {
-    for (const element of this.elements) if (element.hidden !== isHidden) element.hidden = isHidden;
+    for (const element of this.elements) setHidden(element, isHidden);
   }
 
   get isHidden(): boolean {
@@ -148,6 +148,6 @@ export class Row {
     setFigure(this.#cpu, percent(cpu));
     this.#cpuBar.show([{ name: "", value: cpu ?? 0, colour: 1 }], 100 * machine.cores);
     setFigure(this.#processes, model.process ? `${model.process.processes}` : UNKNOWN);
-    this.#log.hidden = !hasLogs;
+    setHidden(this.#log, !hasLogs);
   }
 }

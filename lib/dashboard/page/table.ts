@@ -1,5 +1,5 @@
 import { announce } from "./announce.js";
-import { part, setAttribute, setText } from "./dom.js";
+import { part, setAttribute, setHidden, setText } from "./dom.js";
 import type { Models } from "./models.js";
 import { rememberedOpened, rememberOpened } from "./opened.js";
 import { compareBy, isColumn, type Order, ordered } from "./order.js";
@@ -68,12 +68,12 @@ export class Table {
     }
     if (this.#isNew) this.#openAtFirst();
     this.#isNew = false;
-    this.#table.hidden = models.size === 0;
+    setHidden(this.#table, models.size === 0);
     // One is stopped by its own button.
-    this.#tools.hidden = models.size < 2;
-    this.#nothing.hidden = models.size > 0;
+    setHidden(this.#tools, models.size < 2);
+    setHidden(this.#nothing, models.size > 0);
     setText(this.#nothing, "No model is loaded. As soon as one is, it is shown here.");
-    this.#filterLabel.hidden = models.size < FILTER_FROM && this.#filter.value === "";
+    setHidden(this.#filterLabel, models.size < FILTER_FROM && this.#filter.value === "");
     this.#showFilter();
     this.#selection.show();
   }
