@@ -80,7 +80,7 @@ export class Chart {
     return {
       width: this.#host.clientWidth,
       height: HEIGHT,
-      padding: [8, 4, 0, 0],
+      padding: [8, 24, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, sync: { key: group }, points: { size: 7 } },
       scales: {
