@@ -438,3 +438,65 @@ describe("a router with a monitor that is there already", () => {
     expect(() => createBackendMonitorRouter(options as never)).toThrow(new TypeError(message));
   });
 });
+
+describe("an overview while a model is stopped", () => {
+  /** A monitor of one model, whose backend answers nothing, and whose shutdown ends when it is told to. */
+  async function stopping(status: () => Promise<{ state: number }>) {
+    const told: string[] = [];
+    let end = () => {};
+    const models = new Map([["m", { name: "m", address: "127.0.0.1:1" }]]);
+    const registry: ModelRegistry = {
+      get: (name) => models.get(name),
+      list: () => [...models.values()],
+      shutdown: async (name) => {
+        await new Promise<void>((resolve) => {
+          end = resolve;
+        });
+        models.delete(name);
+      },
+    };
+    const client: BackendClient = { status, health: never, free: async () => {}, close: () => {} };
+    const logger = { info: () => {}, error: (line: string) => told.push(line) };
+    const monitor = new BackendMonitor({ registry, logger, createClient: () => client });
+    const terminating = once(monitor, "shutdown");
+    const shutdown = monitor.shutdown("m", { force: true });
+    await terminating;
+    const stop = async () => {
+      end();
+      await shutdown;
+    };
+    return { monitor, told, stop };
+  }
+
+  it("has its error, and tells the log nothing of that, as nobody can answer then", async () => {
+    const { monitor, told, stop } = await stopping(() => Promise.reject(new Error("it has ended")));
+    expect(await monitor.overview()).toEqual([
+      expect.objectContaining({
+        shutdown: "terminating",
+        error: expect.objectContaining({ type: "backend_error" }),
+      }),
+    ]);
+    await stop();
+    expect(told).toEqual([]);
+  });
+
+  it.each([
+    ["fails", () => Promise.reject(new Error("it has ended"))],
+    ["answers", ready],
+  ])("does not have it where it is gone when its Status %s", async (_what, settle) => {
+    let settleNow: (() => void) | undefined;
+    const status = async () => {
+      await new Promise<void>((resolve) => {
+        settleNow = resolve;
+      });
+      return settle();
+    };
+    const { monitor, told, stop } = await stopping(status);
+    const overview = monitor.overview();
+    await vi.waitFor(() => expect(settleNow).toBeDefined());
+    await stop();
+    settleNow?.();
+    expect(await overview).toEqual([]);
+    expect(told).toEqual([]);
+  });
+});

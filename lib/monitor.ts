@@ -156,6 +156,7 @@ export class BackendMonitor extends EventEmitter<BackendMonitorEvents> {
       answer: (name, model, report, sample) => this.#answer(name, model, report, sample),
       shutdownPhase: (name) => this.#shutdowns.phase(name),
       known: () => this.#connections.names,
+      isKnown: (name) => this.#connections.has(name),
       forget: (name) => this.#forget(name),
     });
     parts.set(this, {

@@ -5,7 +5,7 @@ import { asMonitorError, type ErrorAnswer, errorAnswer, type MonitorError } from
 import type { Log } from "./log.js";
 import type { LoadedModel } from "./model.js";
 import type { ProcessSample } from "./process/stats.js";
-import { listModels, refusal } from "./registry/look-up.js";
+import { listModels, lookUp, refusal } from "./registry/look-up.js";
 import type { ModelRegistry } from "./registry/registry.js";
 import type { Samples } from "./samples.js";
 import type { ShutdownPhase } from "./shutdown.js";
@@ -64,11 +64,16 @@ interface OverviewContext {
   readonly shutdownPhase: (name: string) => ShutdownPhase | undefined;
   /** The models that something is remembered of, and how to have that forgotten. */
   readonly known: () => string[];
+  readonly isKnown: (name: string) => boolean;
   readonly forget: (name: string) => void;
 }
 
 /** How many backends are asked at a time. */
 const BACKENDS_AT_ONCE = 64;
+
+/** How long a registry may take to say whether it still lists a model; where it does not say, it does. */
+const LOOK_AGAIN_MS = 50;
+const STILL_THERE = null;
 
 const NOT_SAMPLED = new Error("it was not sampled");
 
@@ -100,7 +105,7 @@ export class Overviews {
   }
 
   async #take(patienceMs?: number): Promise<ModelOverview[]> {
-    const { registry, samples, statusTimeoutMs, known, forget } = this.#context;
+    const { registry, samples, statusTimeoutMs, known, isKnown, forget } = this.#context;
     const startedAt = performance.now();
     // A model that comes later is not on a list that was begun before.
     const remembered = known();
@@ -128,12 +133,22 @@ export class Overviews {
         const sample = sampled instanceof Error ? sampled : (sampled.get(name) ?? NOT_SAMPLED);
         samples.keep(name, sample);
         const answer = report instanceof Error ? report : this.#answer(name, model, report, sample);
-        if (answer instanceof Error) failures.set(name, answer);
-        return this.#describe(name, model, answer, sample);
+        const isDoubtful = !refused && (answer instanceof Error || !isKnown(name));
+        if (isDoubtful && (await this.#isGone(name))) return [];
+        const described = this.#describe(name, model, answer, sample);
+        // While it is being stopped, nobody can answer.
+        if (answer instanceof Error && !described.shutdown) failures.set(name, answer);
+        return described;
       }),
     );
     this.#tell(failures);
-    return overview;
+    return overview.flat();
+  }
+
+  /** Whether it is no longer listed: it may have been stopped while its backend was asked. */
+  async #isGone(name: string): Promise<boolean> {
+    const listed = lookUp(this.#context.registry, name, LOOK_AGAIN_MS);
+    return (await listed.catch(() => STILL_THERE)) === undefined;
   }
 
   async #ask(

@@ -18,8 +18,10 @@ const KNOWN = new Map<number, Omit<State, "note">>([
 ]);
 
 export function stateOf({ status, error, shutdown }: Model): State {
-  const note = error?.message ?? sourceOf(status?.status_error);
-  if (shutdown) return { look: "stopping", word: shutdown, note };
+  const source = sourceOf(status?.status_error);
+  // That nobody answers any more is as it should be.
+  if (shutdown) return { look: "stopping", word: shutdown, note: source };
+  const note = error?.message ?? source;
   if (!status) return { look: "error", word: "failing", note };
   // A backend that can't say how it is has not failed by that.
   if (status.state === -1 && status.status_error) return { look: "unknown", word: "unknown", note };
