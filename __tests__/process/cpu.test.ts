@@ -18,13 +18,16 @@ import {
 } from "../support/processes.js";
 
 /** Enough that it shows where it is counted twice, or not at all. */
-const MUCH_MS = 300;
+const MUCH_MS = 200;
+
+/** CPU is what a busy machine gives out late. */
+const USED = { timeout: 30_000 };
 
 /** One that burns, as the child of a shell command that goes on after it. */
 async function startBurning(command: string) {
   const { pid, words } = await start("sh", ["-c", command, process.execPath, script("burn.mjs")]);
   const burning = Number(words[0]);
-  await expect.poll(() => kernelCpuMs(burning)).toBeGreaterThan(MUCH_MS);
+  await expect.poll(() => kernelCpuMs(burning), USED).toBeGreaterThan(MUCH_MS);
   return { pid, burning };
 }
 
@@ -52,11 +55,11 @@ function once(change: (usage: ProcessUsage[]) => Promise<ProcessUsage[]>): Proce
   };
 }
 
-describe.skipIf(!isLinux)("the CPU time of a tree", () => {
+describe.skipIf(!isLinux)("the CPU time of a tree", { timeout: 60_000 }, () => {
   it("is what the kernel has, and never falls, while children come and go", async () => {
-    const { pid, process: child } = await startScript("burst.mjs");
+    const { pid, process: child } = await startScript("burst.mjs", [`${MUCH_MS}`]);
     let sample = await sampleWith(procfs, pid);
-    for (let burst = 0; burst < 3; burst++) {
+    for (let burst = 0; burst < 2; burst++) {
       let isDone = false;
       child.stdout?.once("data", () => {
         isDone = true;
@@ -69,17 +72,17 @@ describe.skipIf(!isLinux)("the CPU time of a tree", () => {
       }
       sample = await sampleAsKernel(pid, sample);
     }
-    expect(sample.cpuMs).toBeGreaterThan(3 * 450);
+    expect(sample.cpuMs).toBeGreaterThan(2 * MUCH_MS);
   });
 
   it("has that of children which are there at the first sample, and which have ended before", async () => {
-    const { pid, process: child } = await startScript("burst.mjs");
+    const { pid, process: child } = await startScript("burst.mjs", [`${MUCH_MS}`]);
     child.kill("SIGUSR2");
-    await expect.poll(() => kernelTreeCpuMs(pid) - kernelCpuMs(pid)).toBeGreaterThan(450);
+    await expect.poll(() => kernelTreeCpuMs(pid) - kernelCpuMs(pid), USED).toBeGreaterThan(MUCH_MS);
     await sampleAsKernel(pid);
 
     const family = await startScript("burn.mjs", ["2"]);
-    await expect.poll(() => kernelCpuMs(Number(family.words[1]))).toBeGreaterThan(MUCH_MS);
+    await expect.poll(() => kernelCpuMs(Number(family.words[1])), USED).toBeGreaterThan(MUCH_MS);
     expect((await sampleWith(procfs, family.pid)).cpuMs).toBeGreaterThan(MUCH_MS);
   });
 
@@ -115,7 +118,7 @@ describe.skipIf(!isLinux)("the CPU time of a tree", () => {
   it("does not have twice that of a child which was missed once", async () => {
     const { pid, words } = await startScript("burn.mjs", ["2"]);
     const [, child = 0] = words.map(Number);
-    await expect.poll(() => kernelCpuMs(child)).toBeGreaterThan(MUCH_MS);
+    await expect.poll(() => kernelCpuMs(child), USED).toBeGreaterThan(MUCH_MS);
     const previous = await sampleWith(procfs, pid);
     const missing = once(async (usage) => usage.filter((reading) => reading.pid !== child));
     const sample = await sampleWith(missing, pid, { previous });

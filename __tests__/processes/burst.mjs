@@ -1,8 +1,9 @@
-// On each SIGUSR2: starts a child that uses about half a second of CPU and ends, and says so when it has.
+// On each SIGUSR2: starts a child that uses as many milliseconds of CPU as the first argument says (default 500) and ends, and
+// says so when it has.
 import { spawnSync } from "node:child_process";
 
-const burst =
-  "const end = process.cpuUsage().user + 5e5; while (process.cpuUsage().user < end) for (let turns = 0; turns < 1e5; turns++);";
+const microseconds = Number(process.argv[2] ?? 500) * 1000;
+const burst = `const end = process.cpuUsage().user + ${microseconds}; while (process.cpuUsage().user < end) for (let turns = 0; turns < 1e5; turns++);`;
 process.on("SIGUSR2", () => {
   spawnSync(process.execPath, ["-e", burst]);
   console.log("done");
