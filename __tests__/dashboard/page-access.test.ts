@@ -3,7 +3,7 @@ import { createRequire } from "node:module";
 import type { Page } from "playwright-core";
 import { describe, expect, it } from "vitest";
 import { hasBrowser, inBrowser } from "../support/browser.js";
-import { addModel, memory, NETWORK, rowOf, startHost, usePage } from "../support/page.js";
+import { addModel, memory, NETWORK, PAGE_TEST, rowOf, startHost, usePage } from "../support/page.js";
 import { isLinux } from "../support/processes.js";
 
 const MIB = 1024 ** 2;
@@ -40,48 +40,51 @@ async function expectAccessible(page: Page, looks: readonly (typeof LOOKS)[numbe
   }
 }
 
-describe.skipIf(!hasBrowser || !isLinux)(`the page of the dashboard, for everybody${inBrowser}`, () => {
-  // It takes a while on a busy machine: axe-core looks at everything.
-  it("is accessible in light and dark, wide and narrow", { timeout: 60_000 }, async () => {
-    const host = await startHost({ drainTimeoutMs: 100 });
-    await addModel(host, "chat", { state: 2, memory: memory({ weights: 300 * MIB, kv_cache: 100 * MIB }) });
-    await addModel(host, "busy", { state: 1, memory: memory({ weights: 300 * MIB }) });
-    await addModel(host, "empty", { state: 0, memory: memory({ weights: MIB }) });
-    await addModel(host, "plain");
-    await addModel(host, "odd", { state: -1, memory: memory({ weights: MIB }) });
-    host.registry.register({ name: "broken", address: "127.0.0.1:1" });
-    const page = await openPage(host.url);
-    await page.getByRole("button", { name: "chat", exact: true }).click();
-    await page.getByText(/^Now 400 MiB/).waitFor();
-    await page.getByRole("button", { name: "Stop busy" }).click();
-    await page.getByRole("button", { name: "Stop it" }).click();
-    await page.getByRole("button", { name: "Try again" }).waitFor();
-    await expectAccessible(page, LOOKS);
-    // It is a table, also where it looks like cards.
-    expect(await page.getByRole("table").getByRole("row").count()).toBe(8);
-    expect(await rowOf(page, "chat").getByRole("rowheader").count()).toBe(1);
-    const name = "Loaded models, and what each of them costs";
-    expect(await page.getByRole("table", { name }).count()).toBe(1);
-    await page.getByRole("button", { name: "Stop all" }).click();
-    await expectAccessible(page, LOOKS.slice(0, 2), "dialog[open]");
-  });
-
-  it("is so with a log, and where the connection is lost", { timeout: 60_000 }, async () => {
-    const host = await startHost({
-      followLogs: async function* (_name, signal) {
-        yield "a line\n".repeat(200);
-        await new Promise((resolve) => signal.addEventListener("abort", resolve));
-      },
+describe.skipIf(!hasBrowser || !isLinux)(
+  `the page of the dashboard, for everybody${inBrowser}`,
+  PAGE_TEST,
+  () => {
+    it("is accessible in light and dark, wide and narrow", async () => {
+      const host = await startHost({ drainTimeoutMs: 100 });
+      await addModel(host, "chat", { state: 2, memory: memory({ weights: 300 * MIB, kv_cache: 100 * MIB }) });
+      await addModel(host, "busy", { state: 1, memory: memory({ weights: 300 * MIB }) });
+      await addModel(host, "empty", { state: 0, memory: memory({ weights: MIB }) });
+      await addModel(host, "plain");
+      await addModel(host, "odd", { state: -1, memory: memory({ weights: MIB }) });
+      host.registry.register({ name: "broken", address: "127.0.0.1:1" });
+      const page = await openPage(host.url);
+      await page.getByRole("button", { name: "chat", exact: true }).click();
+      await page.getByText(/^Now 400 MiB/).waitFor();
+      await page.getByRole("button", { name: "Stop busy" }).click();
+      await page.getByRole("button", { name: "Stop it" }).click();
+      await page.getByRole("button", { name: "Try again" }).waitFor();
+      await expectAccessible(page, LOOKS);
+      // It is a table, also where it looks like cards.
+      expect(await page.getByRole("table").getByRole("row").count()).toBe(8);
+      expect(await rowOf(page, "chat").getByRole("rowheader").count()).toBe(1);
+      const name = "Loaded models, and what each of them costs";
+      expect(await page.getByRole("table", { name }).count()).toBe(1);
+      await page.getByRole("button", { name: "Stop all" }).click();
+      await expectAccessible(page, LOOKS.slice(0, 2), "dialog[open]");
     });
-    await addModel(host, "chat", { state: 2, memory: memory({ weights: 300 * MIB }) });
-    await addModel(host, "plain");
-    const page = await openPage(host.url, { allowed: NETWORK });
-    await page.getByRole("button", { name: "Log of chat" }).click();
-    await page.getByText("following").waitFor();
-    await expectAccessible(page, LOOKS.slice(0, 2), "dialog[open]");
-    await page.keyboard.press("Escape");
-    await host.stop();
-    await page.getByText("The connection is lost.").first().waitFor();
-    await expectAccessible(page, LOOKS.slice(0, 2));
-  });
-});
+
+    it("is so with a log, and where the connection is lost", async () => {
+      const host = await startHost({
+        followLogs: async function* (_name, signal) {
+          yield "a line\n".repeat(200);
+          await new Promise((resolve) => signal.addEventListener("abort", resolve));
+        },
+      });
+      await addModel(host, "chat", { state: 2, memory: memory({ weights: 300 * MIB }) });
+      await addModel(host, "plain");
+      const page = await openPage(host.url, { allowed: NETWORK });
+      await page.getByRole("button", { name: "Log of chat" }).click();
+      await page.getByText("following").waitFor();
+      await expectAccessible(page, LOOKS.slice(0, 2), "dialog[open]");
+      await page.keyboard.press("Escape");
+      await host.stop();
+      await page.getByText("The connection is lost.").first().waitFor();
+      await expectAccessible(page, LOOKS.slice(0, 2));
+    });
+  },
+);

@@ -1,7 +1,7 @@
 import type { Handler } from "express";
 import { describe, expect, it } from "vitest";
 import { hasBrowser, inBrowser } from "../support/browser.js";
-import { addModel, memory, NETWORK, rowOf, startHost, usePage } from "../support/page.js";
+import { addModel, memory, NETWORK, PAGE_TEST, rowOf, startHost, usePage } from "../support/page.js";
 import { isLinux } from "../support/processes.js";
 
 const MIB = 1024 ** 2;
@@ -20,7 +20,7 @@ function gate() {
   return { state, before };
 }
 
-describe.skipIf(!hasBrowser || !isLinux)(`the page of the dashboard${inBrowser}`, () => {
+describe.skipIf(!hasBrowser || !isLinux)(`the page of the dashboard${inBrowser}`, PAGE_TEST, () => {
   it("says that the connection is lost, and goes on when the server is there again", async () => {
     const host = await startHost();
     const chat = await addModel(host, "chat", { state: 2, memory: memory({ weights: 100 * MIB }) });
@@ -62,8 +62,15 @@ describe.skipIf(!hasBrowser || !isLinux)(`the page of the dashboard${inBrowser}`
       .getByText("Not connected: you are not signed in, or no longer (401): ask the admin.")
       .first()
       .waitFor();
+    await page.evaluate(`
+      window.told = [];
+      const banner = document.querySelector("[data-part=banner-what]");
+      new MutationObserver(() => told.push(banner.textContent)).observe(banner, { childList: true });
+    `);
     state.status = 403;
     await page.getByText("Not connected: you may not do that here (403): ask the admin.").first().waitFor();
+    // With each try it is lost again, but there is nothing new to tell.
+    expect(await page.evaluate("told")).toEqual([expect.stringContaining("(403)")]);
     state.status = 0;
     await rowOf(page, "chat").waitFor();
     await page.locator("[data-part=banner]").waitFor({ state: "hidden" });

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { hasBrowser, inBrowser } from "../support/browser.js";
-import { addModel, memory, startHost, usePage } from "../support/page.js";
+import { addModel, memory, PAGE_TEST, startHost, usePage } from "../support/page.js";
 import { isLinux } from "../support/processes.js";
 
 const MIB = 1024 ** 2;
@@ -12,7 +12,7 @@ const openPage = usePage();
 /** What nothing of a name, a log or a breakdown may become. */
 const BAD = "img, iframe, script:not([src]), [onerror], b, a, [style*=javascript]";
 
-describe.skipIf(!hasBrowser || !isLinux)(`on the page of the dashboard${inBrowser}`, () => {
+describe.skipIf(!hasBrowser || !isLinux)(`on the page of the dashboard${inBrowser}`, PAGE_TEST, () => {
   it("markup is text, whatever has it: a name, a part of a breakdown, an error, a log", async () => {
     const host = await startHost({
       followLogs: async function* (_name, signal) {

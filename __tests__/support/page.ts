@@ -111,6 +111,9 @@ export const memory = (breakdown: Record<string, number>) => ({
   breakdown: Object.fromEntries(Object.entries(breakdown).map(([part, bytes]) => [part, `${bytes}`])),
 });
 
+/** A browser takes its time on a busy machine. */
+export const PAGE_TEST = { timeout: 60_000 };
+
 /** What the page may complain of where a test takes the server away. */
 export const NETWORK = /net::ERR_/;
 
@@ -136,7 +139,7 @@ export function usePage() {
     });
     onTestFinished(() => context.close());
     const page = await context.newPage();
-    page.setDefaultTimeout(10_000);
+    page.setDefaultTimeout(20_000);
     const complain = (what: string) => {
       if (!allowed?.test(what)) complaints.push(what);
     };

@@ -26,7 +26,8 @@ export class Banner {
   }
 
   lost(reason: string | undefined): void {
-    this.#warn(reason ? `Not connected: ${reason}.` : "The connection is lost.", "not connected");
+    const what = this.#seenAt === undefined ? "There is no connection." : "The connection is lost.";
+    this.#warn(reason ? `Not connected: ${reason}.` : what, "not connected");
   }
 
   /** The server is there, and can't tell. */

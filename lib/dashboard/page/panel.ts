@@ -27,6 +27,7 @@ export class Panel {
   readonly #leaving = new AbortController();
   #series: Series;
   #trouble = "";
+  #legend = "";
 
   constructor(name: string, intervalMs: number) {
     this.#name = name;
@@ -92,11 +93,10 @@ export class Panel {
   }
 
   #showLegend(parts: readonly BarPart[], whole: number | null): void {
-    const legend = this.#part("legend");
     const texts = parts.map(({ name, value }) => `${name}: ${bytes(value)} ${shareOf(value, whole)}`);
     if (texts.length === 0) texts.push("Nobody tells.");
-    if (texts.join("\n") === legend.dataset.shown) return;
-    legend.dataset.shown = texts.join("\n");
+    if (texts.join("\n") === this.#legend) return;
+    this.#legend = texts.join("\n");
     const items = parts.map(({ name, value, colour }) => {
       const item = textElement("li", "");
       const label = textElement("bdi", name);
@@ -109,7 +109,9 @@ export class Panel {
       );
       return item;
     });
-    legend.replaceChildren(...(items.length > 0 ? items : [textElement("li", "Nobody tells.")]));
+    this.#part("legend").replaceChildren(
+      ...(items.length > 0 ? items : [textElement("li", "Nobody tells.")]),
+    );
   }
 
   #showFacts(model: Model): void {
@@ -123,7 +125,7 @@ export class Panel {
       loaded_since === null ? UNKNOWN : new Date(loaded_since).toLocaleString("en-GB"),
     );
     this.#fact(
-      "In memory",
+      "Resident memory",
       process ? `${bytes(process.rss)} in ${counted(process.processes, "process", "processes")}` : UNKNOWN,
     );
     this.#fact("Address space", bytes(process?.vms ?? null));

@@ -44,9 +44,11 @@ export class Stops {
   }
 
   news({ model: name, phase, ...details }: ShutdownNews): void {
+    const known = this.#items.get(name);
     // Somebody may have asked to stop what was never loaded.
-    if (!this.#items.has(name) && !this.#models.has(name)) return;
-    this.#show(this.#items.get(name) ?? this.#add(name), phase, details);
+    if (!known && !this.#models.has(name)) return;
+    if (known?.phase === phase) return;
+    this.#show(!known || known.isOver ? this.#add(name) : known, phase, details);
   }
 
   /** The answer to what was begun. Most of it was heard of before. */

@@ -72,7 +72,6 @@ export class Table {
     // One is stopped by its own button.
     setHidden(this.#tools, models.size < 2);
     setHidden(this.#nothing, models.size > 0);
-    setText(this.#nothing, "No model is loaded. As soon as one is, it is shown here.");
     setHidden(this.#filterLabel, models.size < FILTER_FROM && this.#filter.value === "");
     this.#showFilter();
     this.#selection.show();
