@@ -440,6 +440,26 @@ describe("a router with a monitor that is there already", () => {
 });
 
 describe("an overview while a model is stopped", () => {
+  it("is not shared with who asks when it is stopped", async () => {
+    let isHanging = true;
+    let asked = 0;
+    const status = () => {
+      asked++;
+      return isHanging ? never() : ready();
+    };
+    const { monitor, models } = monitorOfClients(2, ({ name }) => ({
+      status: name === "m0" ? status : ready,
+    }));
+    const before = monitor.overview();
+    await vi.waitFor(() => expect(asked).toBe(1));
+    const shutdown = monitor.shutdown("m1", { force: true });
+    models.pop();
+    await shutdown;
+    isHanging = false;
+    expect((await monitor.overview()).map(({ name }) => name)).toEqual(["m0"]);
+    await before;
+  });
+
   /** A monitor of one model, whose backend answers nothing, and whose shutdown ends when it is told to. */
   async function stopping(status: () => Promise<{ state: number }>) {
     const told: string[] = [];

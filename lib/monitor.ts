@@ -140,7 +140,10 @@ export class BackendMonitor extends EventEmitter<BackendMonitorEvents> {
       connections: this.#connections,
       log: this.#log,
       lookUp: (name) => this.#lookUp(name),
-      forget: (name) => this.#forget(name),
+      forget: (name) => {
+        this.#forget(name);
+        this.#overviews.beginAnew();
+      },
       progress: (progress) => this.#emitLater("shutdown", progress),
       statusTimeoutMs: this.#statusTimeoutMs,
       drainTimeoutMs: options.drainTimeoutMs ?? DEFAULT_DRAIN_TIMEOUT_MS,
@@ -230,7 +233,7 @@ export class BackendMonitor extends EventEmitter<BackendMonitorEvents> {
 
   /**
    * What every model of the registry is doing and what it costs, all at once: they share one pass over the process table. It is
-   * there within `statusTimeoutMs`, however many backends do not answer; one that can't be monitored has its error in its
+   * there within `statusTimeoutMs` and a moment, however many backends do not answer; one that can't be monitored has its error in its
    * place. Calls at the same time share one overview.
    *
    * @throws {InternalError} where the registry can't list its models.

@@ -68,7 +68,7 @@ interface OverviewContext {
   readonly forget: (name: string) => void;
 }
 
-/** How many backends are asked at a time. */
+/** How many backends are asked at a time; one that does not answer counts for a while only, see {@link Turns}. */
 const BACKENDS_AT_ONCE = 64;
 
 /** How long a registry may take to say whether it still lists a model; where it does not say, it does. */
@@ -90,10 +90,17 @@ export class Overviews {
 
   /** See `BackendMonitor.overview`. Who asks while one is being made gets that one. */
   take(): Promise<ModelOverview[]> {
-    this.#underWay ??= this.#take().finally(() => {
-      this.#underWay = undefined;
+    if (this.#underWay) return this.#underWay;
+    const overview = this.#take().finally(() => {
+      if (this.#underWay === overview) this.#underWay = undefined;
     });
-    return this.#underWay;
+    this.#underWay = overview;
+    return overview;
+  }
+
+  /** A model was stopped: who asks from now on is not to be told of it. */
+  beginAnew(): void {
+    this.#underWay = undefined;
   }
 
   /**
@@ -135,7 +142,12 @@ export class Overviews {
         const answer = report instanceof Error ? report : this.#answer(name, model, report, sample);
         const isDoubtful = !refused && (answer instanceof Error || !isKnown(name));
         if (isDoubtful && (await this.#isGone(name))) return [];
-        const described = this.#describe(name, model, answer, sample);
+        // What is in its place may be anything.
+        const described = this.#describe(
+          refused ? { name, address: "" } : { ...model, name },
+          answer,
+          sample,
+        );
         // While it is being stopped, nobody can answer.
         if (answer instanceof Error && !described.shutdown) failures.set(name, answer);
         return described;
@@ -179,18 +191,17 @@ export class Overviews {
   }
 
   #describe(
-    name: string,
-    { address, pid }: LoadedModel,
+    { name, address, pid }: LoadedModel,
     answer: MonitorAnswer | MonitorError,
     sample: ProcessSample | Error,
   ): ModelOverview {
     const isSampled = !(sample instanceof Error);
     return {
       name,
-      // What the registry has in its place may be anything.
-      address: typeof address === "string" ? address : "",
-      pid: Number.isInteger(pid) ? Number(pid) : null,
-      loaded_since: isSampled ? new Date(sample.startedAt).toISOString() : null,
+      address,
+      pid: pid ?? null,
+      loaded_since:
+        isSampled && Number.isFinite(sample.startedAt) ? new Date(sample.startedAt).toISOString() : null,
       ...(answer instanceof Error ? errorAnswer(answer) : { status: answer }),
       process: isSampled ? costOf(sample) : null,
       shutdown: this.#context.shutdownPhase(name) ?? null,

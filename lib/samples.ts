@@ -42,14 +42,21 @@ export class Samples {
     return taken;
   }
 
-  /** For the next one to be measured from. */
+  /** For the next one to be measured from, unless there is a newer one by now. */
   keep(name: string, sample: ProcessSample | Error): void {
-    if (!(sample instanceof Error) && this.#isKnown(name)) this.#last.set(name, sample);
+    if (sample instanceof Error || !this.#isKnown(name)) return;
+    const last = this.#last.get(name);
+    if (!last || takenAt(last) < takenAt(sample)) this.#last.set(name, sample);
   }
 
   forget(name: string): void {
     this.#last.delete(name);
   }
+}
+
+/** On a clock that never jumps. */
+function takenAt({ history }: ProcessSample): number {
+  return history.cpu.newest.at;
 }
 
 function notHere(): Error {

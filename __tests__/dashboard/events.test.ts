@@ -23,6 +23,35 @@ import { view } from "../support/event-source.js";
 import { warningsOfProcess } from "../support/supervisor.js";
 
 describe("GET api/events", () => {
+  it("tells of a model that is stopped and loaded again before anybody looked", async () => {
+    const registry = new CountingRegistry();
+    await load(registry, "a");
+    const { view, monitor } = await serveDashboard({ registry });
+    const viewer = await view();
+    const [a] = (await viewer.next("snapshot")).data.models;
+    const model = registry.models.get("a") as LoadedModel;
+    monitor.on("shutdown", ({ phase }) => phase === "stopped" && registry.models.set("a", model));
+    await monitor.shutdown("a", { force: true });
+    for (let isTold = false; !isTold; ) {
+      const { data } = await viewer.next("change");
+      isTold = data.changed.length > 0;
+      if (isTold) expect(data.changed).toEqual([a]);
+    }
+  });
+
+  it("begins for who comes after a shutdown without the model, though no sample was taken since", async () => {
+    const registry = new CountingRegistry();
+    await load(registry, "a", "b");
+    const { view, monitor } = await serveDashboard({ registry, sampleIntervalMs: 60_000 });
+    const first = await view();
+    await first.next("snapshot");
+    await monitor.shutdown("a", { force: true });
+    await expect.poll(() => first.events.at(-1)?.data).toMatchObject({ model: "a", phase: "stopped" });
+    const { data } = await (await view()).next("snapshot");
+    expect(data.models.map(({ name }) => name)).toEqual(["b"]);
+    expect(registry.lists).toBe(1);
+  });
+
   it("begins with a snapshot, and tells of each sample from then on", async () => {
     const registry = new CountingRegistry();
     const report = await load(registry, "a", "b");

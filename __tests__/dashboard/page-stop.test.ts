@@ -88,7 +88,7 @@ describe.skipIf(!hasBrowser || !isLinux)(
       await button(page, "Stop 2 models").click();
       await page.locator(".stops h2").getByText("2 of 2 models stopped").waitFor();
       await expect.poll(() => page.locator("tbody tr.row").count()).toBe(1);
-      expect([a, b, c].map(isRunning)).toEqual([false, true, false]);
+      await expect.poll(() => [a, b, c].map(isRunning)).toEqual([false, true, false]);
       expect(await rowOf(page, "b").count()).toBe(1);
     });
 
@@ -103,7 +103,7 @@ describe.skipIf(!hasBrowser || !isLinux)(
       await button(page, "Stop 4 models").click();
       await page.locator(".stops h2").getByText("4 of 4 models stopped").waitFor();
       await page.getByText("No model is loaded.").waitFor();
-      expect(pids.map(isRunning)).toEqual([false, false, false, false]);
+      await expect.poll(() => pids.map(isRunning)).toEqual([false, false, false, false]);
     });
 
     it("that fails says why, leaves the model, and can be tried again, at once", async () => {
@@ -130,7 +130,7 @@ describe.skipIf(!hasBrowser || !isLinux)(
       expect(await page.evaluate("document.activeElement.dataset.part")).toBe("models");
       await page.locator(".stops h2").getByText("1 of 1 model stopped").waitFor();
       await expect.poll(() => rowOf(page, "chat").count()).toBe(0);
-      expect(isRunning(chat.pid)).toBe(false);
+      await expect.poll(() => isRunning(chat.pid)).toBe(false);
     });
 
     it("that somebody else began is seen as well", async () => {
@@ -190,7 +190,7 @@ describe.skipIf(!hasBrowser || !isLinux)(
       await expect.poll(() => rowOf(page, "a").count()).toBe(0);
       // The row is gone, and its neighbour has the focus.
       expect(await focused()).toBe("Stop b");
-      expect([a, b].map(isRunning)).toEqual([false, true]);
+      await expect.poll(() => [a, b].map(isRunning)).toEqual([false, true]);
       await page.keyboard.press("Enter");
       await tabTo("Stop it");
       await page.keyboard.press("Space");

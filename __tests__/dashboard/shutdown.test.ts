@@ -156,6 +156,11 @@ describe("POST api/backends/shutdown", () => {
       'the model\'s name has control characters, got the string "a\\nb"',
     ],
     ["no models", { models: [] }, `"models" is empty; ${HINT}`],
+    [
+      "too many models",
+      { models: Array.from({ length: 1_001 }, (_, index) => `m${index}`) },
+      '"models" has more than 1000 names; send them in several requests',
+    ],
     ["a name as models", { models: "m" }, '"models" must be an array, got the string "m"'],
     ["a number among names", { models: ["m", 42] }, '"models[1]" must be a string, got the number 42'],
     ["an empty name among names", { models: ["m", ""] }, `"models[1]" is empty; ${HINT}`],

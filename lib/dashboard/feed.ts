@@ -13,12 +13,24 @@ import type { Change, ShutdownNews, Trouble } from "./wire.js";
 /** How long a backend may take to say something new of itself, before what the others cost is told without it. */
 const PATIENCE_MS = 250;
 
+/** With its JSON, by which a change is seen. */
+interface KnownModel {
+  readonly model: ModelOverview;
+  readonly json: string;
+}
+
+/** A comment, as server-sent events have it. */
+const SIGN_OF_LIFE = Buffer.from(":\n\n");
+
+/** In the place of its JSON, of one that was told to be stopped: whatever comes under its name is another one. */
+const STOPPED = "";
+
 /** What the last sample came to. */
 interface State {
   readonly at: number;
   readonly takenAt: number;
-  /** Each with its JSON, by which a change is seen. */
-  readonly models: ReadonlyMap<string, { readonly model: ModelOverview; readonly json: string }>;
+  /** Also by what was told of shutdowns since. */
+  readonly models: Map<string, KnownModel>;
 }
 
 /**
@@ -139,16 +151,19 @@ export class Feed {
     this.#viewers.add(viewer);
     const id = this.#events.lastId;
     if (this.#snapshot?.id !== id) {
-      const overviews = Array.from(models.values(), ({ model }) => model);
+      const overviews = [...models.values()].filter(({ json }) => json !== STOPPED).map(({ model }) => model);
       const snapshot = snapshotOf(this.#parts.registry, this.#intervalMs, at, overviews);
       this.#snapshot = { id, text: Buffer.from(eventText(id, "snapshot", toJson(snapshot))) };
     }
     viewer.write(this.#snapshot.text);
   }
 
-  /** Once, and not again until samples can be taken again. */
+  /** Once, and not again until samples can be taken again. Until then, a sign of life keeps proxies from ending the streams. */
   #tellOfTrouble(failure: MonitorError): void {
-    if (this.#trouble) return;
+    if (this.#trouble) {
+      for (const viewer of [...this.#viewers, ...this.#newcomers]) viewer.write(SIGN_OF_LIFE);
+      return;
+    }
     this.#parts.log.failure(failure);
     this.#trouble = errorAnswer(failure);
     this.#tell("trouble", this.#trouble);
@@ -165,6 +180,13 @@ export class Feed {
     if (error instanceof ModelNotLoadedError) return;
     const news: ShutdownNews = { model: name, phase, processes, error: error && errorAnswer(error).error };
     this.#tell("shutdown", news);
+    const models = this.#state?.models;
+    const before = models?.get(name);
+    if (!models || !before) return;
+    const { model, json } = before;
+    if (phase === "stopped") models.set(name, { model, json: STOPPED });
+    // The next change tells of it, too: a viewer may go by changes alone.
+    else models.set(name, { model: { ...model, shutdown: phase === "failed" ? null : phase }, json });
   }
 
   #tell(event: string, data: Change | ShutdownNews | Trouble): void {

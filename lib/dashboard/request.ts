@@ -11,12 +11,15 @@ export interface ShutdownOrder {
 
 type ShutdownBody = { force?: boolean } & ({ model: string } | { models: string[] } | { all: true });
 
+/** Each of them is a shutdown, and all of them begin at once. */
+const MAX_MODELS = 1_000;
+
 const SHUTDOWN_REQUEST = {
   type: "object",
   oneOf: ["model", "models", "all"].map((member) => ({ type: "object", required: [member] })),
   properties: {
     model: MODEL_NAME,
-    models: { type: "array", minItems: 1, items: MODEL_NAME },
+    models: { type: "array", minItems: 1, maxItems: MAX_MODELS, items: MODEL_NAME },
     all: { const: true },
     force: { type: "boolean" },
   },
@@ -66,6 +69,8 @@ function explainShutdown(errors: NonNullable<(typeof ajv)["errors"]>): string {
   switch (error?.keyword) {
     case "const":
       return `"all" must be true, got ${describe(error.data)}`;
+    case "maxItems":
+      return `"models" has more than ${MAX_MODELS} names; send them in several requests`;
     case "minItems":
       return `"models" is empty; ${SHUTDOWN_HINT}`;
     default:

@@ -1,4 +1,4 @@
-/** What may stand in a label. Each new value is a series that Prometheus keeps, so there is a bound to all of them. */
+/** What may stand in a label. Each value is a series, so there is a bound to how many there are at a time. */
 import type { MonitorAnswer } from "../answer.js";
 import { MAX_NAME_LENGTH } from "../model.js";
 import type { ModelOverview } from "../overview.js";

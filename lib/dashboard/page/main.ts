@@ -17,7 +17,7 @@ const stops = new Stops(models, { retry: (name) => askToStop([name]), focusLost:
 const table = new Table(models, {
   stop: (name) => askToStop([name]),
   stopSelected: (names) => askToStop(names),
-  stopAll: () => askToStop(models.names, true),
+  stopAll: () => askToStop(models.names),
   showLog: (name) => logDialog.show(name),
 });
 
@@ -48,16 +48,17 @@ function show(): void {
   summary.show(models);
 }
 
-function askToStop(names: readonly string[], isAll = false): void {
+/** None is stopped that was not named: one may be loaded while the reader thinks. */
+function askToStop(names: readonly string[]): void {
   const wanted = names.flatMap((name) => models.get(name) ?? []);
   stopDialog.ask(wanted, (force) => {
     const asked = wanted.map(({ name }) => name);
-    void stop(asked, isAll ? { all: true, force } : { models: asked, force });
+    void stop({ models: asked, force });
   });
 }
 
-async function stop(names: readonly string[], order: StopOrder): Promise<void> {
-  const begun = stops.begin(names);
+async function stop(order: StopOrder): Promise<void> {
+  const begun = stops.begin(order.models);
   try {
     stops.settle(begun, await requestStop(order));
   } catch (error) {

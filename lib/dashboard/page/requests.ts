@@ -15,9 +15,10 @@ const UNREACHABLE = "the server can't be reached";
 const NOT_THE_SERVER = "something else answers in its place; perhaps you have to sign in again";
 
 /** Which models to stop, and whether to wait for those that are busy. */
-export type StopOrder = ({ readonly models: readonly string[] } | { readonly all: true }) & {
+export interface StopOrder {
+  readonly models: readonly string[];
   readonly force: boolean;
-};
+}
 
 export async function fetchHistory(model: string, signal: AbortSignal): Promise<History> {
   const response = await ask(`api/history?model=${encodeURIComponent(model)}`, { signal });
