@@ -14,8 +14,8 @@ import {
 import { type Answer, type RequestOptions, send } from "./http.js";
 import { freeze, kernelBytes, start, startScript } from "./processes.js";
 
-/** Short, so that a backend which says nothing is given up soon. */
-export const STATUS_TIMEOUT_MS = 800;
+/** Long enough for a busy machine, and a backend which says nothing is given up soon. */
+export const STATUS_TIMEOUT_MS = 2_000;
 
 /** For a backend whose fault shows at once: that the machine is busy does not make another one of it. */
 export const PATIENT = { statusTimeoutMs: 15_000 };
