@@ -4,7 +4,6 @@ import { answerOf, type MonitorAnswer } from "./answer.js";
 import { type BackendClientFactory, clientFactory, grpcBackendClient } from "./backend/client.js";
 import { Connections } from "./backend/connections.js";
 import { type BackendReport, Reports } from "./backend/reports.js";
-import { withDeadline } from "./deadline.js";
 import { asMonitorError, ModelNotLoadedError } from "./errors.js";
 import { Log, type Logger } from "./log.js";
 import { quote } from "./message.js";
@@ -21,7 +20,7 @@ import {
 import { type ModelOverview, Overviews } from "./overview.js";
 import type { ProcessSample } from "./process/stats.js";
 import { DEFAULT_TERMINATE_TIMEOUT_MS } from "./process/terminate.js";
-import { lookUp } from "./registry/look-up.js";
+import { listModels, lookUp } from "./registry/look-up.js";
 import type { ModelRegistry } from "./registry/registry.js";
 import { Samples } from "./samples.js";
 import { type ShutdownProgress, Shutdowns } from "./shutdown.js";
@@ -297,12 +296,7 @@ export class BackendMonitor extends EventEmitter<BackendMonitorEvents> {
     // A model that comes later is not on a list that was begun before.
     const { names } = this.#connections;
     try {
-      const list = await withDeadline(
-        this.#statusTimeoutMs,
-        () => this.#registry.list(),
-        () => new Error("registry.list() did not answer"),
-      );
-      const listed = new Set(list.map(({ name }) => name));
+      const listed = await listModels(this.#registry, this.#statusTimeoutMs);
       for (const name of names) if (!listed.has(name)) this.#forget(name);
     } catch {
       // The next try is as far off as if there had been nothing to forget.

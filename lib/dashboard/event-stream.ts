@@ -1,4 +1,5 @@
 import type { Response } from "express";
+import { LIVE_HEADERS } from "./live.js";
 
 /** How long a browser waits before it comes back. */
 const RETRY_MS = 1_000;
@@ -6,12 +7,7 @@ const RETRY_MS = 1_000;
 /** What may wait for a viewer that reads slowly, before it is dropped. */
 const MAX_WAITING_BYTES = 1024 ** 2;
 
-/** Between here and the browser, nobody is to keep it, to pack it, or to hold it back. */
-const HEADERS = {
-  "Content-Type": "text/event-stream; charset=utf-8",
-  "Cache-Control": "no-store, no-transform",
-  "X-Accel-Buffering": "no",
-};
+const HEADERS = { "Content-Type": "text/event-stream; charset=utf-8", ...LIVE_HEADERS };
 
 /** An event as it is sent. JSON has no line breaks, so that `json` is one line. */
 export function eventText(id: string, event: string, json: string): string {

@@ -6,13 +6,12 @@ import type { Log } from "../log.js";
 import { describe, quote } from "../message.js";
 import type { ModelRegistry } from "../registry/registry.js";
 import { readerGone } from "../response.js";
+import { LIVE_HEADERS } from "./live.js";
 
 const HEADERS = {
   "Content-Type": "text/plain; charset=utf-8",
   "X-Content-Type-Options": "nosniff",
-  // Whoever follows a log is to see each line when it comes: nobody in between is to hold it back.
-  "Cache-Control": "no-store, no-transform",
-  "X-Accel-Buffering": "no",
+  ...LIVE_HEADERS,
 };
 
 /** What a registry has of what models print. */
